@@ -1,0 +1,73 @@
+# Everything a newcomer needs: run, test, check, bench. Each sets up what it needs by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup run test check lint types floors coverage bench clients differential fmt docs lock clean
+
+help: ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## Create the virtual environment from the lock file.
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## Start the proxy against the embedded sandbox; Ctrl-C stops both.
+	@$(BIN)/evaluation-proxy sandbox --with-proxy
+
+test: $(READY) ## Run all tests; what needs a missing program is skipped by name.
+	$(BIN)/pytest -q
+
+check: lint types floors coverage ## Lint, types, floors, tests and the coverage gate.
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+floors: $(READY)
+	$(BIN)/lint-imports
+
+coverage: $(READY)
+	rm -f .coverage .coverage.*
+	$(BIN)/pytest -q --cov --cov-report=
+	$(BIN)/coverage report --fail-under=$(FLOOR)
+
+FLOOR := 95
+
+bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks.
+	$(BIN)/python bench/evaluation.py
+	$(BIN)/python bench/compile.py
+	$(BIN)/python bench/server.py
+
+clients: tests/clients/node_modules ## Install the official Node SDKs that some tests drive.
+
+%/node_modules: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+differential: $(READY) ## Compare 20,000 random cases with the Kotlin reference (needs Java and Maven).
+	DIFFERENTIAL_CASES=20000 $(BIN)/pytest -q tests/kotlin
+
+fmt: $(READY) ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(READY) ## Write the generated tables of the README and the schema anew.
+	$(BIN)/python -m tests.documents
+
+lock: $(READY) ## Resolve the dependencies anew.
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what was made.
+	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

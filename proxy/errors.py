@@ -1,0 +1,57 @@
+"""Every failure we name, on one page.
+
+ProxyError
+├── SettingsError            the configuration cannot be used; carries every mistake
+├── UpstreamError            upstream did not give what was asked; `retry_after` when it said when
+│   ├── UpstreamUnavailable  no answer, a time-out, 408, 429 or 5xx: asking again makes sense
+│   ├── UpstreamRefused      401, 403 or another final 4xx: asking again changes nothing soon
+│   └── UpstreamGarbled      an answer whose body is not what the interface promises
+└── BadRequest               a client's mistake; `status` and a reason fit for the client
+"""
+
+from __future__ import annotations
+
+
+class ProxyError(Exception):
+    """The root of all failures that the proxy names."""
+
+
+class SettingsError(ProxyError):
+    """The configuration cannot be used; `mistakes` holds one sentence for each mistake."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class UpstreamError(ProxyError):
+    """Upstream did not give what was asked for."""
+
+    def __init__(
+        self, reason: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.retry_after = retry_after
+
+
+class UpstreamUnavailable(UpstreamError):
+    """No answer, a time-out, 408, 429 or 5xx: asking again makes sense."""
+
+
+class UpstreamRefused(UpstreamError):
+    """A final 4xx, 401 and 403 among them: asking again changes nothing soon."""
+
+
+class UpstreamGarbled(UpstreamError):
+    """An answer whose body is not what the interface promises."""
+
+
+class BadRequest(ProxyError):
+    """A client's mistake, with the status to answer and a reason fit for the client."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason

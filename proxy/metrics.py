@@ -1,0 +1,128 @@
+"""Every metric on one page. Names without labels at the top are the official proxy's."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+OFFICIAL_COUNTERS = {
+    "request": "Requests to the client port.",
+    "request_error": "Requests to the client port answered other than 2xx or 304.",
+    "evaluation_request": "Requests for remote evaluation.",
+    "evaluation_request_error": "Requests for remote evaluation answered other than 2xx.",
+    "get_flags_request": "Requests for flag configs.",
+    "get_flags_request_error": "Requests for flag configs answered other than 2xx or 304.",
+    "get_cohort_request": "Requests for a cohort.",
+    "get_cohort_request_error": "Requests for a cohort answered other than 2xx.",
+    "get_members_request": "Requests for memberships.",
+    "get_members_request_error": "Requests for memberships answered other than 2xx.",
+    "evaluation": "Evaluations of a user.",
+    "evaluation_failure": "Evaluations that raised an error.",
+    "assignment": "Assignments offered for tracking.",
+    "assignment_filter": "Assignments removed because the same one was tracked within 24 hours.",
+    "assignment_send": "Assignment events that Amplitude acknowledged.",
+    "assignment_send_failure": "Assignment events that were lost for good.",
+    "exposure": "Exposures offered for tracking.",
+    "exposure_filter": "Exposures removed because the same one was tracked within 24 hours.",
+    "exposure_send": "Exposure events that Amplitude acknowledged.",
+    "exposure_send_failure": "Exposure events that were lost for good.",
+    "deployments_fetch": "Calls of the management API.",
+    "deployments_fetch_failure": "Calls of the management API that failed.",
+    "flags_fetch": "Fetches of flag configs.",
+    "flags_fetch_failure": "Fetches of flag configs that failed.",
+    "cohort_download": "Downloads of cohorts.",
+    "cohort_download_failure": "Downloads of cohorts that failed.",
+    "redis_command": "Redis commands.",
+    "redis_command_failure": "Redis commands that failed.",
+}
+
+LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+EVALUATION_SECONDS = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 1e-1)
+
+
+class Metrics:
+    """All metrics of one process, on a registry of their own, so that tests do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        prefix = "amplitude_proxy_"
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(prefix + name, meaning, labels, registry=self.registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(prefix + name, meaning, labels, registry=self.registry)
+
+        def histogram(
+            name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+        ) -> Histogram:
+            return Histogram(
+                prefix + name, meaning, labels, buckets=buckets, registry=self.registry
+            )
+
+        self.official = {
+            name: counter(name, meaning) for name, meaning in OFFICIAL_COUNTERS.items()
+        }
+        self.http_seconds = histogram(
+            "http_request_duration_seconds",
+            "Time from a request's arrival to its answer, by route and status class.",
+            LATENCY_SECONDS,
+            "route",
+            "status",
+        )
+        self.evaluation_seconds = histogram(
+            "evaluation_duration_seconds",
+            "Time to evaluate a user and encode the answer.",
+            EVALUATION_SECONDS,
+        )
+        self.rejected = counter(
+            "rejected_requests", "Requests refused before they reached a handler.", "reason"
+        )
+        self.snapshot_age = gauge(
+            "snapshot_age_seconds",
+            "Seconds since upstream last confirmed the flag configs in force.",
+            "deployment",
+        )
+        self.snapshot_info = gauge(
+            "snapshot_info", "1 for the version hash of the flags in force.", "deployment", "version"
+        )
+        self.flags_in_force = gauge("flags", "Flags in force.", "deployment")
+        self.flags_left_out = gauge(
+            "flags_left_out", "Flags that cannot be used as they came.", "deployment"
+        )
+        self.sync_outcomes = counter(
+            "sync_outcomes",
+            "Attempts to sync, by what was asked for and how it ended.",
+            "what",
+            "outcome",
+        )
+        self.stream_connected = gauge(
+            "stream_connected", "1 while the flag stream delivers, else 0.", "deployment"
+        )
+        self.loop_deaths = counter(
+            "loop_deaths", "Background loops that ended on an error and were restarted.", "loop"
+        )
+        self.compile_seconds = histogram(
+            "compile_duration_seconds",
+            "Time to decode and compile a deployment's flags.",
+            LATENCY_SECONDS,
+        )
+        self.regex_timeouts = counter(
+            "regex_timeouts", "Pattern matches given up for taking too long.", "flag"
+        )
+        self.events = counter(
+            "events",
+            "Events by what became of them: offered, filtered, sent or retried.",
+            "project",
+            "outcome",
+        )
+        self.events_dropped = counter(
+            "events_dropped", "Events lost for good, by reason.", "project", "reason"
+        )
+        self.events_pending = gauge("events_pending", "Events waiting to be sent.", "project")
+        self.events_pending_bytes = gauge(
+            "events_pending_bytes", "Bytes of the events waiting to be sent.", "project"
+        )
+        self.events_oldest_age = gauge(
+            "events_oldest_age_seconds", "Age of the oldest event waiting to be sent.", "project"
+        )
+        self.build_info = gauge("build_info", "1 for the version that runs.", "version", "python")
