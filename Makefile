@@ -45,9 +45,9 @@ coverage: $(READY)
 FLOOR := 95
 
 bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks.
-	$(BIN)/python bench/evaluation.py
-	$(BIN)/python bench/compile.py
-	$(BIN)/python bench/server.py
+	$(BIN)/python -m bench.evaluation
+	$(BIN)/python -m bench.compile
+	$(BIN)/python -m bench.server
 
 clients: tests/clients/node_modules ## Install the official Node SDKs that some tests drive.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+PREFIX = "amplitude_proxy_"
+
 OFFICIAL_COUNTERS = {
     "request": "Requests to the client port.",
     "request_error": "Requests to the client port answered other than 2xx or 304.",
@@ -44,85 +46,95 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        prefix = "amplitude_proxy_"
-
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(prefix + name, meaning, labels, registry=self.registry)
-
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(prefix + name, meaning, labels, registry=self.registry)
-
-        def histogram(
-            name: str, meaning: str, buckets: tuple[float, ...], *labels: str
-        ) -> Histogram:
-            return Histogram(
-                prefix + name, meaning, labels, buckets=buckets, registry=self.registry
-            )
-
         self.official = {
-            name: counter(name, meaning) for name, meaning in OFFICIAL_COUNTERS.items()
+            name: self._counter(name, meaning) for name, meaning in OFFICIAL_COUNTERS.items()
         }
-        self.http_seconds = histogram(
+        self.build_info = self._gauge(
+            "build_info", "1 for the version that runs.", "version", "python"
+        )
+        self.loop_deaths = self._counter(
+            "loop_deaths", "Background loops that ended on an error and were restarted.", "loop"
+        )
+        self._serve()
+        self._sync()
+        self._report()
+
+    def _serve(self) -> None:
+        self.http_seconds = self._histogram(
             "http_request_duration_seconds",
             "Time from a request's arrival to its answer, by route and status class.",
             LATENCY_SECONDS,
             "route",
             "status",
         )
-        self.evaluation_seconds = histogram(
+        self.evaluation_seconds = self._histogram(
             "evaluation_duration_seconds",
             "Time to evaluate a user and encode the answer.",
             EVALUATION_SECONDS,
         )
-        self.rejected = counter(
+        self.rejected = self._counter(
             "rejected_requests", "Requests refused before they reached a handler.", "reason"
         )
-        self.snapshot_age = gauge(
+        self.regex_timeouts = self._counter(
+            "regex_timeouts", "Pattern matches given up for taking too long.", "flag"
+        )
+
+    def _sync(self) -> None:
+        self.snapshot_age = self._gauge(
             "snapshot_age_seconds",
             "Seconds since upstream last confirmed the flag configs in force.",
             "deployment",
         )
-        self.snapshot_info = gauge(
-            "snapshot_info", "1 for the version hash of the flags in force.", "deployment", "version"
+        self.snapshot_info = self._gauge(
+            "snapshot_info",
+            "1 for the version hash of the flags in force.",
+            "deployment",
+            "version",
         )
-        self.flags_in_force = gauge("flags", "Flags in force.", "deployment")
-        self.flags_left_out = gauge(
+        self.flags_in_force = self._gauge("flags", "Flags in force.", "deployment")
+        self.flags_left_out = self._gauge(
             "flags_left_out", "Flags that cannot be used as they came.", "deployment"
         )
-        self.sync_outcomes = counter(
+        self.sync_outcomes = self._counter(
             "sync_outcomes",
             "Attempts to sync, by what was asked for and how it ended.",
             "what",
             "outcome",
         )
-        self.stream_connected = gauge(
+        self.stream_connected = self._gauge(
             "stream_connected", "1 while the flag stream delivers, else 0.", "deployment"
         )
-        self.loop_deaths = counter(
-            "loop_deaths", "Background loops that ended on an error and were restarted.", "loop"
-        )
-        self.compile_seconds = histogram(
+        self.compile_seconds = self._histogram(
             "compile_duration_seconds",
             "Time to decode and compile a deployment's flags.",
             LATENCY_SECONDS,
         )
-        self.regex_timeouts = counter(
-            "regex_timeouts", "Pattern matches given up for taking too long.", "flag"
-        )
-        self.events = counter(
+
+    def _report(self) -> None:
+        self.events = self._counter(
             "events",
             "Events by what became of them: offered, filtered, sent or retried.",
             "project",
             "outcome",
         )
-        self.events_dropped = counter(
+        self.events_dropped = self._counter(
             "events_dropped", "Events lost for good, by reason.", "project", "reason"
         )
-        self.events_pending = gauge("events_pending", "Events waiting to be sent.", "project")
-        self.events_pending_bytes = gauge(
+        self.events_pending = self._gauge("events_pending", "Events waiting to be sent.", "project")
+        self.events_pending_bytes = self._gauge(
             "events_pending_bytes", "Bytes of the events waiting to be sent.", "project"
         )
-        self.events_oldest_age = gauge(
+        self.events_oldest_age = self._gauge(
             "events_oldest_age_seconds", "Age of the oldest event waiting to be sent.", "project"
         )
-        self.build_info = gauge("build_info", "1 for the version that runs.", "version", "python")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(PREFIX + name, meaning, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(PREFIX + name, meaning, labels, buckets=buckets, registry=self.registry)

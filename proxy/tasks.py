@@ -1,4 +1,4 @@
-"""Background work that someone owns: named, guarded, restarted, with a clock that tests can move."""
+"""Background work that someone owns: named, guarded, restarted, on a clock that tests move."""
 
 from __future__ import annotations
 
