@@ -8,11 +8,15 @@ import msgspec
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """One test of one selected value; `values` has no repeats and keeps the config's order."""
+    """One test of one selected value; `values` has no repeats and keeps the config's order.
+
+    `repeated` is what the config wrote where it had repeats; only a trace shows it.
+    """
 
     selector: tuple[str, ...]
     op: str
     values: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,230 @@
+"""One client's connection: how long it may take, how much it may send, how it is seen off."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import LineTooLong
+
+from proxy.api.messages import Response, failure
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:  # aiohttp brings it along
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+HEADERS_TOO_LARGE = failure(431, "Request header fields too large")
+NOT_HTTP = failure(400, "Not a valid HTTP request")
+TOO_SLOW = failure(408, "The request took too long to arrive")
+BROKEN = failure(500, "Internal error")
+LINGER_SECONDS = 1.0
+
+
+class BodyBroken(Exception):
+    """What was to be a body is not one."""
+
+
+class Written(web.StreamResponse):
+    """What is handed to aiohttp when the answer is on its way already."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._stays = keep_alive
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return self._stays
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Do nothing: there is nothing left to do."""
+        return request.writer
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: there is nothing left to do."""
+
+
+class Listener(web.Server):
+    """aiohttp's server, with connections of our kind."""
+
+    def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
+        super().__init__(handle)  # type: ignore[arg-type]
+        self._make = make
+
+    @override
+    def __call__(self) -> Connection:
+        return self._make(self)
+
+
+class Farewell(web.Response):
+    """An answer after which the connection is closed; it stays until the client has read it."""
+
+    def __init__(self, raw: bytes, connection: Connection) -> None:
+        super().__init__()
+        self._raw = raw
+        self._connection = connection
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return False
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send the bytes as they are."""
+        await request.writer.write(self._raw)
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Wait a moment, so that what is still arriving does not reset the connection."""
+        await self._connection.linger()
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, with bounds on the time and the size of a request's head.
+
+    `busy` is true from a request's arrival until its answer is written; `closing` when no further
+    request will be taken.
+    """
+
+    __slots__ = (
+        "_farewell",
+        "_gone",
+        "_head_bytes",
+        "_head_since",
+        "_most_head_bytes",
+        "_parsed",
+        "_stuck_bytes",
+        "_stuck_since",
+        "_wire",
+        "body",
+        "busy",
+        "closing",
+        "last_used",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        farewell: Callable[[Response], bytes],
+        most_head_bytes: int,
+        **options: Any,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, **options)
+        self.busy = False
+        self.closing = False
+        self.last_used = loop.time()
+        # The body that a handler is reading, so that it hears when no more will come.
+        self.body: StreamReader | None = None
+        self._farewell = farewell
+        self._most_head_bytes = most_head_bytes
+        self._parsed = 0
+        self._head_bytes = 0
+        self._head_since = 0.0
+        self._stuck_bytes = 0
+        self._stuck_since = 0.0
+        self._wire: asyncio.Transport | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wire = self.transport
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._wire = None
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        super().data_received(data)
+        parsed = self._request_count
+        if parsed != self._parsed:
+            self._parsed = parsed
+            self._head_bytes = 0
+            self._head_since = 0.0
+            if self.body is not None and not self.body.is_eof():
+                # The parser never begins a request before the last body ends: this one is broken.
+                self.body.set_exception(BodyBroken())
+        elif not self.busy:
+            self._head_bytes += len(data)
+            if not self._head_since:
+                self._head_since = self._loop.time()
+            if self._head_bytes > self._most_head_bytes:
+                self._hang_up(HEADERS_TOO_LARGE)
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP; nothing of it is repeated, in the answer or in the log."""
+        if status != 400:
+            response = BROKEN
+        elif isinstance(exc, LineTooLong) or (message and "Too many headers" in message):
+            response = HEADERS_TOO_LARGE
+        else:
+            response = NOT_HTTP
+        return Farewell(self._farewell(response), self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing has arrived that is still to be answered."""
+        return not self.busy and not self._head_since
+
+    def look(self, now: float, patience: float) -> None:
+        """End the connection if a head, or the client's reading, takes longer than `patience`."""
+        if self._wire is None:
+            return
+        if self._head_since and not self.busy and now - self._head_since > patience:
+            self._hang_up(TOO_SLOW)
+            return
+        stuck = self._wire.get_write_buffer_size()
+        if stuck != self._stuck_bytes:
+            self._stuck_bytes = stuck
+            self._stuck_since = now
+        elif stuck and now - self._stuck_since > patience:
+            self._wire.abort()
+
+    def now(self) -> float:
+        """Return the loop's time, by which `last_used` counts."""
+        return self._loop.time()
+
+    async def linger(self) -> None:
+        """Say that nothing more will be sent, and take in what still comes for a moment."""
+        self.closing = True
+        transport = self.transport
+        if transport is None:
+            return
+        self._gone = self._loop.create_future()
+        with suppress(OSError, NotImplementedError):
+            transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._gone
+
+    def _hang_up(self, response: Response) -> None:
+        """Answer a request that never became complete, and close."""
+        self.closing = True
+        if self._wire is not None:
+            self._wire.write(self._farewell(response))
+        self.force_close()

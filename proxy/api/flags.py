@@ -1,0 +1,67 @@
+"""Flag configs, as upstream sent them: `/sdk/v2/flags` and `/v1/flags`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.api.messages import JSON, Request, Response, failure, refuse
+from proxy.api.requests import keys_of_query, query_fields
+
+if TYPE_CHECKING:
+    from proxy.evaluation.deployment import CompiledDeployment
+    from proxy.settings.schema import Settings
+    from proxy.snapshots.snapshot import Snapshot
+
+
+class Flags:
+    """Serves the flags of a deployment: every one, or named ones with all they depend on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most_keys = settings.limits.max_flag_keys
+
+    def configs(self, request: Request, snapshot: Snapshot) -> Response:
+        """Answer the array of all flags; 304 only to a client that names the version it holds."""
+        if "delivery_method" in request.query and (
+            query_fields(request.query).get("delivery_method") == "web"
+        ):
+            # Never the raw array here: it would show a browser the rules for all other users.
+            return failure(404, "Flags for web delivery are not served")
+        return _whole(request, snapshot.compiled)
+
+    def named(self, request: Request, snapshot: Snapshot) -> Response:
+        """Answer the flags of `flag_keys` and, transitively, their dependencies; all without it."""
+        keys = keys_of_query(request.query)
+        if len(keys) > self._most_keys:
+            refuse("Too many flag keys")
+        compiled = snapshot.compiled
+        if not keys:
+            return _whole(request, compiled)
+        wanted = with_dependencies(compiled, keys)
+        chosen = [raw for key, raw in compiled.raw_flags.items() if key in wanted]
+        return Response(200, b"[" + b",".join(chosen) + b"]")
+
+
+def with_dependencies(compiled: CompiledDeployment, keys: list[str]) -> set[str]:
+    """Return the keys in force among `keys`, and all that they need."""
+    wanted: set[str] = set()
+    open_keys = list(keys)
+    while open_keys:
+        key = open_keys.pop()
+        flag = compiled.flags.get(key)
+        if flag is not None and key not in wanted:
+            wanted.add(key)
+            open_keys.extend(flag.dependencies)
+    return wanted
+
+
+def _whole(request: Request, compiled: CompiledDeployment) -> Response:
+    etag = f'W/"{compiled.version}"'
+    headers = (("ETag", etag), ("Cache-Control", "no-cache"))
+    asked = request.headers.get("if-none-match")
+    if asked and (asked.strip() == "*" or _names(asked, compiled.version)):
+        return Response(304, b"", JSON, headers)
+    return Response(200, compiled.body, JSON, headers, lasting=True)
+
+
+def _names(asked: str, version: str) -> bool:
+    return any(tag.strip().removeprefix("W/") == f'"{version}"' for tag in asked.split(","))

@@ -1,0 +1,63 @@
+"""What is asked and what is answered, as plain values free of any HTTP library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import msgspec
+
+from proxy.errors import BadRequest
+
+JSON = "application/json; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
+RETRY_AFTER_SECONDS = "2"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, `path` decoded once, `query` as it came.
+
+    `headers` is looked up without regard to case, or holds lower-case names.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One answer; `lasting` tells that the same body object will be sent many times."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    lasting: bool = False
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The JSON object that tells an error: never an array, never null."""
+
+    code: int
+    error: str
+
+
+def failure(status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return an error as a JSON object with its code and a reason fit for the client."""
+    return Response(status, msgspec.json.encode(ErrorBody(status, reason)), JSON, headers)
+
+
+def unavailable(reason: str) -> Response:
+    """Return a 503 that says when to ask again; browsers may read that header too."""
+    return failure(
+        503,
+        reason,
+        (("Retry-After", RETRY_AFTER_SECONDS), ("Access-Control-Expose-Headers", "Retry-After")),
+    )
+
+
+def refuse(reason: str, status: int = 400) -> NoReturn:
+    """Give up on a request that is the client's mistake."""
+    raise BadRequest(status, reason)

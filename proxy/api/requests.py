@@ -1,0 +1,134 @@
+"""Users, flag keys and tracking wishes, read in every form the SDKs send. Pure."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from proxy.api.limits import is_too_deep
+from proxy.api.messages import refuse
+from proxy.evaluation.users import parse_json, parse_user
+
+TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+BLANKS = b" \t\r\n"
+UNTRACKED = frozenset({"no-track", "read-only"})
+MAX_QUERY_FIELDS = 1000
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Return path and query of a request target, origin form or absolute form.
+
+    The path is percent-decoded once and starts with exactly one slash (`*` stays itself).
+    """
+    if target[:1] != "/" and target != "*":
+        _, _, rest = target.partition("://")
+        slash = rest.find("/")
+        mark = rest.find("?")
+        if slash < 0 or -1 < mark < slash:
+            target = "/" + rest[mark:] if mark >= 0 else "/"
+        else:
+            target = rest[slash:]
+    path, _, query = target.partition("?")
+    if "#" in target:
+        path, query = path.partition("#")[0], query.partition("#")[0]
+    if path[:2] == "//":
+        path = "/" + path.lstrip("/")
+    return (unquote(path) if "%" in path else path), query
+
+
+def query_fields(query: str) -> dict[str, str]:
+    """Return the first value of each query parameter; 400 when it is not UTF-8 or has too many."""
+    if not query:
+        return {}
+    fields: dict[str, str] = {}
+    try:
+        query.encode()
+        pairs = parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
+        )
+    except ValueError:
+        refuse("Invalid query")
+    for name, value in pairs:
+        fields.setdefault(name, value)
+    return fields
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode either alphabet, padded or not, blanks ignored; ValueError if it is neither."""
+    plain = text.encode("ascii").translate(TO_STANDARD, BLANKS).rstrip(b"=")
+    return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
+
+
+def user_from_header(headers: Mapping[str, str], deepest: int) -> dict[str, Any]:
+    """Return the user of `X-Amp-Exp-User`, the empty one without it; 400 if it is broken."""
+    encoded = headers.get("x-amp-exp-user")
+    if not encoded:
+        return {}
+    try:
+        text = decode_base64(encoded)
+    except ValueError:
+        refuse("X-Amp-Exp-User is not base64")
+    return _user(text, deepest, "X-Amp-Exp-User is not a JSON object")
+
+
+def user_from_body(body: bytes, deepest: int) -> dict[str, Any]:
+    """Return the user of a body, the empty one of an empty body; 400 if it is not a JSON object."""
+    if not body or body.isspace():
+        return {}
+    return _user(body, deepest, "The body is not a JSON object")
+
+
+def user_from_query(fields: Mapping[str, str], deepest: int) -> dict[str, Any]:
+    """Return the user of `context`, in which `user_id` and `device_id` override; 400 if broken."""
+    context = fields.get("context", "")
+    user = _user(context.encode(), deepest, "context is not a JSON object") if context else {}
+    for name in ("user_id", "device_id"):
+        if name in fields:
+            user[name] = fields[name]
+    return user
+
+
+def _user(text: bytes, deepest: int, complaint: str) -> dict[str, Any]:
+    try:
+        user = parse_user(text)
+    except (ValueError, RecursionError):
+        refuse(complaint)
+    if is_too_deep(text, user, deepest):
+        refuse("JSON nested too deeply")
+    return user
+
+
+def flag_keys(headers: Mapping[str, str], query: str, most: int) -> list[str]:
+    """Return the keys asked for, empty for all: the header if there is one, else the query."""
+    encoded = headers.get("x-amp-exp-flag-keys")
+    keys = _keys_of_header(encoded) if encoded else keys_of_query(query) if query else []
+    if len(keys) > most:
+        refuse("Too many flag keys")
+    return keys
+
+
+def keys_of_query(query: str) -> list[str]:
+    """Return the keys of `flag_key` and `flag_keys` together, each a comma-separated list."""
+    if "flag_key" not in query:
+        return []
+    fields = query_fields(query)
+    text = f"{fields.get('flag_key', '')},{fields.get('flag_keys', '')}"
+    return list(dict.fromkeys(key for part in text.split(",") if (key := part.strip())))
+
+
+def _keys_of_header(encoded: str) -> list[str]:
+    try:
+        keys = parse_json(decode_base64(encoded))
+    except (ValueError, RecursionError):
+        refuse("X-Amp-Exp-Flag-Keys is not base64 of JSON")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        refuse("X-Amp-Exp-Flag-Keys is not an array of strings")
+    return keys
+
+
+def wants_tracking(headers: Mapping[str, str]) -> bool:
+    """Tell whether `X-Amp-Exp-Track` lets this evaluation be reported; by default it does."""
+    wish = headers.get("x-amp-exp-track")
+    return wish is None or wish.strip().lower() not in UNTRACKED

@@ -1,0 +1,60 @@
+"""Listening, and ceasing to listen without losing anybody who already knocked."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+import sys
+
+SO_ATTACH_FILTER = 26
+# Classic BPF over the TCP header: byte 13 holds the flags; drop what has SYN but not ACK.
+ONLY_NEW = struct.pack(
+    "@HBBIHBBIHBBIHBBIHBBI",
+    *(0x30, 0, 0, 13),  # load the flags
+    *(0x54, 0, 0, 0x12),  # keep SYN and ACK
+    *(0x15, 0, 1, 0x02),  # SYN alone?
+    *(0x06, 0, 0, 0),  # drop it
+    *(0x06, 0, 0, 0xFFFFFFFF),  # let all else through
+)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return a bound socket for each address of `host`; port 0 takes a free one.
+
+    Raises OSError when the host is unknown or the port is taken.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            bound.append(listener)
+            listener.setblocking(False)  # noqa: FBT003  the library's signature
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+    except OSError:
+        for listener in bound:
+            listener.close()
+        raise
+    return bound
+
+
+def let_nobody_new_in(listener: socket.socket) -> bool:
+    """Ignore further connection attempts, so that all that were accepted can be taken in.
+
+    Closing a listener resets the connections that the kernel has accepted and the program has not.
+    With the attempts ignored first, that queue runs dry; whoever is ignored tries again and finds
+    either another instance or a refusal, before it has sent anything. Returns whether it worked.
+    """
+    if sys.platform != "linux":
+        return False
+    code = ctypes.create_string_buffer(ONLY_NEW, len(ONLY_NEW))
+    program = struct.pack("@HP", len(ONLY_NEW) // 8, ctypes.addressof(code))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    except OSError:
+        return False
+    return True

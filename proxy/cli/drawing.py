@@ -1,0 +1,61 @@
+"""The trace of an evaluation, drawn for human eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+YES, NO = "yes", "no"
+EVERYBODY = "(no conditions: everybody)"
+
+
+def draw(traces: Sequence[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
+    """Return the traces as text, one paragraph a flag; `variants` maps flag key to variant key."""
+    return "\n\n".join("\n".join(_flag(trace, variants)) for trace in traces)
+
+
+def _flag(trace: Mapping[str, Any], variants: Mapping[str, str]) -> Iterator[str]:
+    key = str(trace["flagKey"])
+    yield f"{key} -> {variants.get(key, '(no variant)')}"
+    decided = False
+    for number, step in enumerate(trace["steps"], start=1):
+        note = "  (decided before)" if decided else ""
+        yield f"  {number}. {_name(step)}: {_outcome(step)}{note}"
+        yield from _conditions(step)
+        decided = decided or bool(step["matched"])
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    metadata = step.get("segmentMetadata") or {}
+    return str(metadata.get("segmentName", "segment"))
+
+
+def _outcome(step: Mapping[str, Any]) -> str:
+    if not step["conditionsPassed"]:
+        return "not for this user"
+    if not step["bucketed"]:
+        return "for this user, but outside its rollout"
+    return f"gives {step.get('bucketVariant', '(nothing)')}"
+
+
+def _conditions(step: Mapping[str, Any]) -> Iterator[str]:
+    tried = step.get("conditionResult")
+    if tried is None:
+        yield f"       {EVERYBODY}"
+        return
+    for number, inner in enumerate(tried):
+        for place, test in enumerate(inner):
+            joint = "and" if place else ("or" if number else "if")
+            condition = test["condition"]
+            wanted = ", ".join(condition["values"]) or "(nothing)"
+            selector = ".".join(condition["selector"]) or "(nothing)"
+            seen = _seen(test)
+            answer = YES if test["matched"] else NO
+            yield f"       {joint:>3} {selector} {condition['op']} {wanted}: {answer}, it is {seen}"
+
+
+def _seen(test: Mapping[str, Any]) -> str:
+    value = test.get("propValue")
+    return "missing" if value is None else msgspec.json.encode(value).decode()

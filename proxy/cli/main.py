@@ -1,0 +1,134 @@
+"""`evaluation-proxy`: parse, do, return the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import yaml
+
+from proxy import __version__, logs, run
+from proxy.cli import demo
+from proxy.cli.evaluate import InputMistake, evaluate, read_flags, read_user
+from proxy.cli.lines import Lines
+from proxy.errors import SettingsError
+from proxy.secret import Secret
+from proxy.settings.load import load
+from proxy.settings.schema import Settings
+
+DONE, DIED, WRONG_INPUT, NOT_STARTED = 0, 1, 2, 3
+SANDBOX_FILE = "config/sandbox.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 (died, or lines failed), 2 (wrong input) or 3 (not started)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except SettingsError as error:
+        return _complain("the configuration cannot be used:", *error.mistakes)
+    except InputMistake as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    logs.configure(level=settings.log.level, style=settings.log.format)
+    return run.main(settings)
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    for notice in settings.notices:
+        _print(f"note: {notice}")
+    _print("ok; the settings in force:")
+    _print(yaml.safe_dump(msgspec.to_builtins(settings, enc_hook=_hide), sort_keys=False).rstrip())
+    return DONE
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    logs.configure(level="INFO", style="console")
+    return demo.main(
+        demo.Demo(
+            file=options.file,
+            host=options.host,
+            port=options.port,
+            with_proxy=options.with_proxy,
+            proxy_port=options.proxy_port,
+            operators_port=options.operators_port,
+        )
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    if options.lines:
+        failures = Lines().run(sys.stdin.buffer, sys.stdout.buffer)
+        return DIED if failures else DONE
+    if options.flags is None or options.user is None:
+        raise InputMistake("evaluate needs --flags and --user (or --lines)")
+    deployment = read_flags(options.flags)
+    for problem in deployment.problems:
+        sys.stderr.write(f"left out {problem.flag_key}: {problem.reason}\n")
+    keys = tuple(key for key in (options.flag_keys or "").split(",") if key)
+    user = read_user(options.user)
+    _print(evaluate(deployment, user, keys, explain=options.explain, as_json=options.json))
+    return DONE
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return load(os.environ, options.config)  # noqa: TID251  handed on to settings, its one reader
+
+
+def _hide(value: object) -> str:
+    if isinstance(value, Secret):
+        return f"(secret {value.label})"
+    raise NotImplementedError
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _complain(*sentences: str) -> int:
+    sys.stderr.write("\n".join(sentences) + "\n")
+    return WRONG_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluation-proxy", description="An edge proxy for Amplitude Experiment."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the proxy")
+    check = commands.add_parser("check", help="check the configuration and show what is in force")
+    for command, does in ((serve, _serve), (check, _check)):
+        command.add_argument("--config", metavar="FILE", help="the configuration, YAML or JSON")
+        command.set_defaults(command=does)
+
+    sandbox = commands.add_parser("sandbox", help="run a stand-in for Amplitude from a YAML file")
+    sandbox.add_argument("--file", default=SANDBOX_FILE, help="default: %(default)s")
+    sandbox.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    sandbox.add_argument("--port", type=int, default=3547, help="default: %(default)s")
+    sandbox.add_argument("--with-proxy", action="store_true", help="run the proxy beside it")
+    sandbox.add_argument("--proxy-port", type=int, default=3546, help="default: %(default)s")
+    sandbox.add_argument("--operators-port", type=int, default=9090, help="default: %(default)s")
+    sandbox.set_defaults(command=_sandbox)
+
+    once = commands.add_parser("evaluate", help="evaluate without a server")
+    once.add_argument("--flags", metavar="FILE", help="flags: JSON as served, or a sandbox's YAML")
+    once.add_argument("--user", metavar="JSON", help="the user as JSON")
+    once.add_argument("--flag-keys", metavar="A,B", help="only these flags (and what they need)")
+    once.add_argument("--explain", action="store_true", help="show what led to each variant")
+    once.add_argument("--json", action="store_true", help="with --explain: the trace as JSON")
+    once.add_argument("--lines", action="store_true", help="JSON lines from standard input")
+    once.set_defaults(command=_evaluate)
+    return parser

@@ -1,0 +1,155 @@
+"""The tree as the `regex` package (V1) reads it, for what RE2 cannot say."""
+
+from __future__ import annotations
+
+from proxy.evaluation.patterns.charset import NOTHING, Both, CharSet, Negated, Property, Spans
+from proxy.evaluation.patterns.charset import Union as UnionSet
+from proxy.evaluation.patterns.syntax import (
+    Anchor,
+    AnchorKind,
+    Atomic,
+    BackReference,
+    Chars,
+    Choice,
+    Grapheme,
+    Group,
+    LineBreak,
+    Look,
+    Node,
+    PatternRefused,
+    Repeat,
+    Sequence,
+)
+
+MAX_WEIGHT = 10_000
+"""The longest pattern written out, counting what repeats as often as it must repeat.
+
+The engine copies a body for each time it must match, so the counts multiply: without this a
+pattern of thirty characters takes all memory.
+"""
+
+_SINGLE_BREAKS = r"\u000a\u000d\u0085\u2028\u2029"
+_LONE_BREAKS = r"\u000d\u0085\u2028\u2029"
+_NEVER = "(?!)"
+
+
+def _boundary(inside: str, base: str) -> str:
+    """Return the place between a word and none.
+
+    A combining mark belongs to the word when, marks aside, a letter or digit precedes it.
+    """
+    before = rf"(?<=[{inside}]|[{base}]\p{{Mn}}+)"
+    after = rf"(?:(?=[{inside}])|(?<=[{base}]\p{{Mn}}*)(?=\p{{Mn}}))"
+    return rf"(?:{before}(?!{after})|(?!{before}){after})"
+
+
+_BOUNDARY = _boundary(r"\p{L}\p{Nd}_", r"\p{L}\p{Nd}")
+_UNICODE_BOUNDARY = _boundary(r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d", r"\p{L}\p{Nd}")
+_ANCHORS: dict[AnchorKind, str] = {
+    "begin": r"\A",
+    "end": r"\Z",
+    "caret": r"(?:\A|(?<=[\u000a\u0085\u2028\u2029])|(?<=\u000d)(?!\u000a))(?!\Z)",
+    "caret unix": r"(?:\A|(?<=\u000a))(?!\Z)",
+    "dollar": rf"(?:\Z|(?=\u000d\u000a\Z)|(?=[{_LONE_BREAKS}]\Z)|(?<!\u000d)(?=\u000a\Z))",
+    "dollar unix": r"(?=\u000a?\Z)",
+    "dollar lines": rf"(?:\Z|(?=[{_LONE_BREAKS}])|(?<!\u000d)(?=\u000a))",
+    "dollar unix lines": r"(?:\Z|(?=\u000a))",
+    "boundary": _BOUNDARY,
+    "no boundary": f"(?!{_BOUNDARY})",
+    "boundary unicode": _UNICODE_BOUNDARY,
+    "no boundary unicode": f"(?!{_UNICODE_BOUNDARY})",
+    "grapheme boundary": r"\b{g}",
+}
+
+
+def write_backtracking(node: Node, group_count: int) -> str:
+    """Return the pattern for `regex`; raises PatternRefused when it would grow too large."""
+    return _Writer(group_count).write(node, 1)
+
+
+class _Writer:
+    def __init__(self, group_count: int) -> None:
+        self._group_count = group_count
+        self._weight = 0
+
+    def write(self, node: Node, times: int) -> str:
+        """Return the node's text; `times` is how often the engine will copy it."""
+        match node:
+            case Sequence(items):
+                return "".join(self.write(item, times) for item in items)
+            case Choice(options):
+                return "(?:" + "|".join(self.write(each, times) for each in options) + ")"
+            case Group(body, number):
+                opening = "(?:" if number is None or not self._group_count else "("
+                return self._counted(opening, times) + self.write(body, times) + ")"
+            case Atomic(body):
+                return self._counted("(?>", times) + self.write(body, times) + ")"
+            case Look(body, ahead, negated):
+                opening = f"(?{'' if ahead else '<'}{'!' if negated else '='}"
+                return self._counted(opening, times) + self.write(body, times) + ")"
+            case Repeat():
+                return self._repeat(node, times)
+        return self._counted(self._leaf(node), times)
+
+    def _counted(self, text: str, times: int) -> str:
+        self._weight += len(text) * times
+        if self._weight > MAX_WEIGHT:
+            raise PatternRefused("too large for the backtracking engine")
+        return text
+
+    def _repeat(self, node: Repeat, times: int) -> str:
+        body = self.write(node.body, times * max(1, node.low))
+        opening = "(?>" if node.settled else "(?:"
+        high = "" if node.high is None else node.high
+        mark = {"greedy": "", "lazy": "?", "possessive": "+"}[node.greed]
+        return f"(?:{opening}{body}){{{node.low},{high}}}{mark})"
+
+    def _leaf(self, node: Node) -> str:
+        match node:
+            case Chars(charset):
+                return write_charset(charset)
+            case Anchor(kind):
+                return _ANCHORS[kind]
+            case LineBreak():
+                return rf"(?:\u000d\u000a|[\u000b\u000c{_SINGLE_BREAKS}])"
+            case Grapheme():
+                return r"\X"
+            case BackReference(number, folds):
+                if number > self._group_count:
+                    return _NEVER
+                return rf"(?i-f:\g<{number}>)" if folds else rf"(?:\g<{number}>)"
+        raise AssertionError(node)
+
+
+def write_charset(charset: CharSet) -> str:
+    """Return the set as a class in brackets."""
+    if charset == NOTHING:
+        return _NEVER
+    return _class(charset)
+
+
+def _class(charset: CharSet) -> str:
+    match charset:
+        case Spans(pairs) if not pairs:
+            return r"[^\u0000-\U0010ffff]"
+        case Spans(pairs):
+            return "[" + "".join(map(_span, pairs)) + "]"
+        case Property(backtracking=name):
+            return f"[{name}]"
+        case UnionSet(parts):
+            return "[" + "".join(map(_class, parts)) + "]"
+        case Both(left, right):
+            return f"[{_class(left)}&&{_class(right)}]"
+        case Negated(part):
+            return f"[^{_class(part)}]"
+
+
+def _span(span: tuple[int, int]) -> str:
+    low, high = span
+    return _code(low) if low == high else f"{_code(low)}-{_code(high)}"
+
+
+def _code(code: int) -> str:
+    if code < 0x80 and chr(code).isalnum():
+        return chr(code)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,61 @@
+"""What an evaluation gives for one flag, and its JSON."""
+
+from __future__ import annotations
+
+import json  # noqa: TID251  writes lone surrogates, which msgspec refuses
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.evaluation.model import Flag, Segment, Variant
+from proxy.evaluation.users import parse_json
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The variant that one segment of a flag gave; `metadata` is merged from all three."""
+
+    flag_key: str
+    variant: Variant
+    segment_index: int
+    metadata: Mapping[str, msgspec.Raw]
+
+
+def merged_metadata(flag: Flag, segment: Segment, variant: Variant) -> dict[str, msgspec.Raw]:
+    """Merge at the top level: the segment's wins over the flag's, the variant's over both."""
+    return {**flag.metadata, **segment.metadata, **variant.metadata}
+
+
+def result_json(result: Result) -> bytes:
+    """Write a result with its value, payload and metadata as they came, absent ones left out."""
+    variant = result.variant
+    return msgspec.json.encode(variant_members(variant, result.metadata))
+
+
+def variant_members(variant: Variant, metadata: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    """Give the members that a variant has in JSON, ready for the encoder."""
+    members: dict[str, Any] = {
+        "key": variant.key,
+        "value": variant.value,
+        "payload": variant.payload,
+        "metadata": metadata or None,
+    }
+    return {name: member for name, member in members.items() if member is not None}
+
+
+def selectable(result: Result) -> dict[str, Any]:
+    """Give what the selectors of later flags find in a result: key, value and metadata."""
+    members = variant_members(result.variant, result.metadata)
+    members.pop("payload", None)
+    parsed: dict[str, Any] = parse_json(msgspec.json.encode(members))
+    return parsed
+
+
+def encode(value: Any) -> bytes:
+    """Write plain JSON values, lone surrogates included; raises ValueError for too deep a nesting."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None

@@ -1,0 +1,181 @@
+"""What an answer to a batch means for each of its events. Pure; the one place that reads answers.
+
+| answer | what becomes of the events |
+|---|---|
+| 2xx | accepted, whatever the body is like |
+| 400 that names the API key or a missing field | all dropped |
+| 400, 429 that name events or ids | those dropped or held, the others resent at once |
+| 429 that names none | all resent after a rest |
+| 413 | one alone is dropped, else resent at once in smaller batches from now on |
+| 408, 425, 1xx, 3xx, 5xx, no answer | all resent, later and slower |
+| any other 4xx, a 400 that names none | one alone is dropped, else resent at once in halves |
+
+Every event of the batch is in exactly one of `accepted`, `dropped`, `held`, `resent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.upstream.analytics import Receipt
+
+TEMPORARY: Final = frozenset({408, 425})
+INVALID_KEY: Final = "Invalid API key"
+
+# Indices of events, by what is wrong with them.
+_INVALID_FIELDS: Final = (
+    "events_with_invalid_fields",
+    "events_with_missing_fields",
+    "events_with_invalid_id_lengths",
+)
+# Ids, as a list or as a map from each id to a number, by what they did.
+_SILENCED_IDS: Final = ("silenced_devices",)
+_QUOTA_IDS: Final = ("exceeded_daily_quota_users", "exceeded_daily_quota_devices")
+_THROTTLED_IDS: Final = ("throttled_users", "throttled_devices")
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do with the events of a batch, told by their places in it.
+
+    `dropped` gives each reason; `halve` asks to resend in two, `shrink` to send smaller batches
+    from now on; `wait` is the least rest before the next batch in seconds, `slower` asks for
+    more of it each time. `why` is one phrase for people.
+    """
+
+    why: str
+    accepted: tuple[int, ...] = ()
+    dropped: dict[int, str] = {}
+    held: tuple[int, ...] = ()
+    hold_seconds: float = 0.0
+    resent: tuple[int, ...] = ()
+    halve: bool = False
+    shrink: bool = False
+    slower: bool = False
+    wait: float = 0.0
+
+
+def judge(receipt: Receipt | None, batch: Sequence[bytes], rest_seconds: float) -> Verdict:
+    """Say what `receipt` (None: no answer came) means for the encoded events of `batch`."""
+    everything = tuple(range(len(batch)))
+    if receipt is None:
+        return Verdict(why="no answer", resent=everything, slower=True)
+    status = receipt.status
+    if 200 <= status <= 299:
+        return Verdict(why="accepted", accepted=everything)
+    if 400 <= status <= 499 and status not in TEMPORARY:
+        return _client_error(receipt, batch, rest_seconds)
+    why, patience = f"answered {status}", receipt.retry_after or 0.0
+    return Verdict(why=why, resent=everything, slower=True, wait=patience)
+
+
+def _client_error(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Verdict:
+    status = receipt.status
+    if status == 413:
+        return _too_large(len(batch))
+    named = _named(receipt, batch, rest_seconds) if status in {400, 429} else None
+    if named is not None:
+        return named
+    if status == 429:
+        rest = rest_seconds if receipt.retry_after is None else receipt.retry_after
+        resent = tuple(range(len(batch)))
+        return Verdict(why="throttled", resent=resent, slower=True, wait=rest)
+    return _refused(status, len(batch), receipt.retry_after or 0.0)
+
+
+def _too_large(count: int) -> Verdict:
+    if count == 1:
+        return Verdict(why="too large", dropped={0: "too_large"})
+    return Verdict(why="too large", resent=tuple(range(count)), shrink=True)
+
+
+def _refused(status: int, count: int, patience: float) -> Verdict:
+    why = f"refused with {status}"
+    if count == 1:
+        # If it was not this event's fault, the next ones must not be lost at full speed.
+        return Verdict(why=why, dropped={0: "refused"}, slower=True, wait=patience)
+    return Verdict(why=why, resent=tuple(range(count)), halve=True, wait=patience)
+
+
+def _named(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Verdict | None:
+    """Judge by what the body names; None when it names nothing in this batch."""
+    try:
+        details = msgspec.json.decode(receipt.body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(details, dict):
+        return None
+    hopeless = _hopeless(details) if receipt.status == 400 else None
+    if hopeless is not None:
+        return Verdict(
+            why=hopeless.replace("_", " "),
+            dropped=dict.fromkeys(range(len(batch)), hopeless),
+            slower=True,
+            wait=receipt.retry_after or 0.0,
+        )
+    dropped, held = _named_events(details, batch)
+    if not dropped and not held:
+        return None
+    rest = rest_seconds if receipt.retry_after is None else receipt.retry_after
+    others = (place for place in range(len(batch)) if place not in dropped and place not in held)
+    return Verdict(
+        why="partly refused" if dropped else "partly throttled",
+        dropped=dropped,
+        held=tuple(sorted(held)),
+        hold_seconds=rest if held else 0.0,
+        resent=tuple(others),
+    )
+
+
+def _hopeless(details: dict[str, Any]) -> str | None:
+    if str(details.get("error", "")).startswith(INVALID_KEY):
+        return "invalid_api_key"
+    return "missing_field" if details.get("missing_field") else None
+
+
+def _named_events(
+    details: dict[str, Any], batch: Sequence[bytes]
+) -> tuple[dict[int, str], set[int]]:
+    dropped: dict[int, str] = {}
+    for field in _INVALID_FIELDS:
+        by_field = details.get(field)
+        for places in by_field.values() if isinstance(by_field, dict) else ():
+            dropped.update(dict.fromkeys(_places(places, batch), "invalid"))
+    silenced = _places(details.get("silenced_events"), batch)
+    silenced |= _places_of(_ids(details, _SILENCED_IDS), batch)
+    over_quota = _places_of(_ids(details, _QUOTA_IDS), batch)
+    for reason, found in (("silenced", silenced), ("quota", over_quota)):
+        dropped |= dict.fromkeys(found - dropped.keys(), reason)
+    throttled = _places(details.get("throttled_events"), batch)
+    throttled |= _places_of(_ids(details, _THROTTLED_IDS), batch)
+    return dropped, throttled - dropped.keys()
+
+
+def _places(value: Any, batch: Sequence[bytes]) -> set[int]:
+    if not isinstance(value, list):
+        return set()
+    return {place for place in value if type(place) is int and 0 <= place < len(batch)}
+
+
+def _ids(details: dict[str, Any], fields: Iterable[str]) -> dict[str, set[str]]:
+    """Collect the ids that are named, by the event's member that holds such an id."""
+    found: dict[str, set[str]] = {}
+    for field in fields:
+        named = details.get(field)
+        if named and isinstance(named, list | dict):
+            member = "user_id" if field.endswith("users") else "device_id"
+            found[member] = {one for one in named if isinstance(one, str)}
+    return found
+
+
+def _places_of(ids: dict[str, set[str]], batch: Sequence[bytes]) -> set[int]:
+    if not ids:
+        return set()
+    found = set()
+    for place, body in enumerate(batch):
+        event = msgspec.json.decode(body)
+        if any(event.get(member) in named for member, named in ids.items()):
+            found.add(place)
+    return found

@@ -1,0 +1,205 @@
+"""The door to events: one call per answer, which costs the request a hash and an append."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from proxy import logs, tasks
+from proxy.evaluation.outcomes import Outcome
+from proxy.events.assignment import Subject, assignment_event, group_names, id_text, told
+from proxy.events.canonical import LONGEST_TEXT, identity_prefix, key_of
+from proxy.events.dedupe import Dedupe
+from proxy.events.destinations import Destination
+from proxy.events.sender import Sender
+from proxy.events.tally import Tally
+from proxy.metrics import Metrics
+from proxy.settings.schema import Assignment
+
+MOST_FRESH: Final = 8192
+SLICE: Final = 64
+GATHER_SECONDS: Final = 0.02
+MEASURE_SECONDS: Final = 1.0
+
+log = logs.get("events")
+
+by_flag_key = attrgetter("flag_key")
+
+
+class Fresh(NamedTuple):
+    """An assignment that is not encoded yet; outcomes in the order of their flag keys."""
+
+    lane: _Lane
+    subject: Subject
+    outcomes: list[Outcome]
+    at: float
+    key: int
+
+
+class _Lane(NamedTuple):
+    """What belongs to one project."""
+
+    label: str
+    prefix: str
+    tally: Tally
+    sender: Sender
+
+
+class Tracker:
+    """Tells Amplitude of assignments: each once a day, none lost that a bound did not drop."""
+
+    def __init__(
+        self,
+        destinations: Sequence[Destination],
+        assignment: Assignment,
+        metrics: Metrics,
+        *,
+        clock: tasks.Clock = tasks.wall_clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._assignment = assignment
+        self._metrics = metrics
+        self._seed = secrets.randbits(32)
+        self._dedupe = Dedupe(assignment.filter_capacity)
+        self._fresh: deque[Fresh] = deque()
+        self._news = asyncio.Event()
+        self._lanes = []
+        for index, destination in enumerate(destinations):
+            tally = Tally(destination.label, metrics)
+            sender = Sender(
+                destination, tally, on_lost=self._dedupe.forget, clock=clock, chance=chance
+            )
+            self._lanes.append(_Lane(destination.label, f"assignment {index} ", tally, sender))
+
+    def track(
+        self, project_index: int, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
+    ) -> None:
+        """Take note of an answer given at the second `at`; never waits, never raises."""
+        if not self._assignment.enabled:
+            return
+        try:
+            self._track(self._lanes[project_index], user, outcomes, at)
+        except Exception as error:  # noqa: BLE001  the answer goes out whatever happens here
+            if 0 <= project_index < len(self._lanes):
+                _lose_to(error, self._lanes[project_index])
+
+    async def run(self) -> None:
+        """Encode and send until cancelled."""
+        loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("events encoder", self._encode_for_ever),
+            *((f"events {lane.label}", lane.sender.run) for lane in self._lanes),
+        ]
+        running = [
+            tasks.start(name, tasks.keep_alive(body, partial(self._on_death, name)))
+            for name, body in loops
+        ]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            await tasks.stop(*running)
+
+    async def flush(self, deadline_seconds: float) -> int:
+        """Send what is pending for at most so long; return how many events had to be left."""
+        deadline = asyncio.get_running_loop().time() + deadline_seconds
+        while self._fresh:
+            self._encode_next()
+        left = sum(await asyncio.gather(*(lane.sender.flush(deadline) for lane in self._lanes)))
+        self.measure()
+        if left:
+            log.error("stopped before all events were sent", lost=left)
+        return left
+
+    def measure(self) -> None:
+        """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
+        fresh: dict[str, int] = {}
+        for waiting in self._fresh:
+            fresh[waiting.lane.label] = fresh.get(waiting.lane.label, 0) + 1
+        for label, _, tally, sender in self._lanes:
+            tally.measure()
+            pending = len(sender) + fresh.get(label, 0)
+            self._metrics.events_pending.labels(label).set(pending)
+            self._metrics.events_pending_bytes.labels(label).set(sender.size)
+            self._metrics.events_oldest_age.labels(label).set(sender.oldest_age())
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return for each project what waits, what was answered last, and all counts."""
+        return [
+            {"project": lane.label, **lane.sender.status(), "counts": lane.tally.counts()}
+            for lane in self._lanes
+        ]
+
+    def _track(
+        self, lane: _Lane, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
+    ) -> None:
+        lane.tally.offered += 1
+        user_id, device_id = user.get("user_id"), user.get("device_id")
+        if type(user_id) is not str:
+            user_id = id_text(user_id)
+        if type(device_id) is not str:
+            device_id = id_text(device_id)
+        if not outcomes or not (user_id or device_id):
+            lane.tally.skipped += 1
+            return
+        ordered = sorted(outcomes, key=by_flag_key)
+        canonical = "".join([outcome.canonical for outcome in ordered])
+        text = f"{lane.prefix}{identity_prefix(user_id, device_id)}{canonical}"
+        key = key_of(text, self._seed)
+        if not self._dedupe.first(key, at):
+            lane.tally.filtered += 1
+            return
+        if len(user_id or "") > LONGEST_TEXT or len(device_id or "") > LONGEST_TEXT:
+            lane.tally.drop("long_id", 1)
+            return
+        groups = user.get("groups")
+        subject = Subject(user_id, device_id, group_names(groups) if groups else {})
+        if not self._fresh:
+            self._news.set()
+        elif len(self._fresh) >= MOST_FRESH:
+            self._encode_next()
+        self._fresh.append(Fresh(lane, subject, ordered, at, key))
+
+    async def _encode_for_ever(self) -> None:
+        while True:
+            if self._fresh or await tasks.wait_for_event(self._news, MEASURE_SECONDS):
+                # Let some gather: the sender is then woken once for all of them.
+                await asyncio.sleep(GATHER_SECONDS)
+                self._news.clear()
+                await self._encode_fresh()
+            self.measure()
+            for lane in self._lanes:
+                lane.tally.report_drops(asyncio.get_running_loop().time())
+
+    async def _encode_fresh(self) -> None:
+        while self._fresh:
+            for _ in range(min(len(self._fresh), SLICE)):
+                self._encode_next()
+            await asyncio.sleep(0)
+
+    def _encode_next(self) -> None:
+        fresh = self._fresh.popleft()
+        try:
+            body = assignment_event(
+                fresh.subject,
+                [told(outcome) for outcome in fresh.outcomes],
+                round(fresh.at * 1000),
+                user_properties=self._assignment.user_properties,
+            )
+            fresh.lane.sender.offer(body, fresh.at, fresh.key)
+        except Exception as error:  # noqa: BLE001  one event's defect is not another's
+            _lose_to(error, fresh.lane)
+
+    def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
+        self._metrics.loop_deaths.labels(name).inc()
+        log.error("loop died", loop=name, error=repr(error), restart_in_seconds=pause)
+
+
+def _lose_to(error: Exception, lane: _Lane) -> None:
+    if not lane.tally.counts()["dropped"].get("error"):
+        log.error("an event cannot be made; more are only counted", exc_info=error)
+    lane.tally.drop("error", 1)

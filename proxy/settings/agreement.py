@@ -1,0 +1,82 @@
+"""Rules that hold between settings: what each alone cannot tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from proxy.settings.given import Given, Layer
+from proxy.settings.leaves import Path, leaves
+from proxy.settings.schema import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.settings.mistakes import Mistakes
+    from proxy.settings.schema import Configuration
+
+ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  compared with, not listened on
+OPERATORS_PATHS = {"livez", "readyz", "status"}
+API_KEY: Path = ("apiKey",)
+MANAGEMENT_KEY: Path = ("managementKey",)
+DEPLOYMENT_KEYS: Path = ("deploymentKeys",)
+IDENTITY: Path = ("id",)
+
+
+class Declared(Struct, frozen=True):
+    """One project as declared: where, what was given, and the values that came of it."""
+
+    where: str
+    layer: Layer
+    values: dict[Path, Any]
+
+
+def check_configuration(configuration: Configuration, layer: Layer, mistakes: Mistakes) -> None:
+    """Remember a mistake for settings that exclude each other."""
+    metrics = configuration.metrics
+    hosts = {configuration.host, metrics.host}
+    shared = len(hosts) == 1 or hosts & ANY_ADDRESS
+    if configuration.port and configuration.port == metrics.port and shared:
+        given = layer.get(("metrics", "port")) or layer["port",]
+        mistakes.add(given.where, f"clients and operators cannot share port {metrics.port}")
+    path = metrics.path.strip("/")
+    if path in OPERATORS_PATHS:
+        given = layer["metrics", "path"]
+        mistakes.add(given.where, f"`/{path}` on the operators' port serves something else")
+
+
+def check_projects(projects: Sequence[Declared], mistakes: Mistakes) -> None:
+    """Remember a mistake for each project that lacks a key, or shares one with another."""
+    for project in projects:
+        _check_complete(project, mistakes)
+    _check_distinct(projects, API_KEY, "the same API key as", mistakes)
+    _check_distinct(projects, IDENTITY, "the same id as", mistakes)
+    _check_distinct(projects, DEPLOYMENT_KEYS, "holds a deployment key that is also in", mistakes)
+
+
+def _check_complete(project: Declared, mistakes: Mistakes) -> None:
+    for leaf in leaves(Project):
+        if leaf.required and leaf.path not in project.layer:
+            instead = f"`{leaf.key}`, `{leaf.key}File` or {leaf.environment}"
+            mistakes.add(project.where, f"expected {instead}, got none")
+    refused = DEPLOYMENT_KEYS in project.layer and DEPLOYMENT_KEYS not in project.values
+    served = MANAGEMENT_KEY in project.layer or project.values.get(DEPLOYMENT_KEYS) or refused
+    if not served:
+        mistakes.add(
+            project.where, "expected `managementKey` or a list of `deploymentKeys`, got neither"
+        )
+
+
+def _check_distinct(
+    projects: Sequence[Declared], path: Path, what: str, mistakes: Mistakes
+) -> None:
+    owners: dict[Any, Given] = {}
+    for project in projects:
+        found = project.values.get(path, ())
+        own = project.layer.get(path)
+        for value in found if isinstance(found, tuple) else (found,):
+            assert own is not None, "a value was given somewhere"
+            owner = owners.setdefault(value, own)
+            if owner is not own:
+                mistakes.add(own.where, f"{what} {owner.where}")

@@ -1,0 +1,32 @@
+"""The kinds of value that settings take, and how a setting says what it means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+LONGEST_MILLIS = 2_147_483_647
+MEBIBYTE = 1_048_576
+
+Url = Annotated[str, Meta(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$")]
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%-]+$")]
+PathPart = Annotated[str, Meta(pattern=r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?$")]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Capacity = Annotated[int, Meta(ge=0, le=2**27)]
+Threshold = Annotated[int, Meta(ge=1, le=LONGEST_MILLIS)]
+
+
+def setting(meaning: str, *, ge: int | None = None, le: int | None = None, **extra: Any) -> Meta:
+    """Say what a setting means, its least and greatest value, and what its type cannot say.
+
+    `extra` knows: `environment` (a name that the rule does not yield), `expected` (the form, in
+    words), `default` (in words), `aliases` (other spellings of a choice), `pattern` (of a secret),
+    `blank_is_unset`, and `unused` (why this version does nothing with it).
+    """
+    return Meta(description=meaning, ge=ge, le=le, extra=extra)
+
+
+def interval(meaning: str, *, ge: int = 100, **extra: Any) -> Meta:
+    """Describe a span of time in milliseconds."""
+    return setting(meaning, ge=ge, le=LONGEST_MILLIS, **extra)

@@ -1,0 +1,46 @@
+"""What the start only says: settings that were accepted but do less than their writer may think."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.settings.leaves import Path, leaves
+from proxy.settings.schema import Configuration
+from proxy.settings.zones import hosts_of_another_zone
+
+if TYPE_CHECKING:
+    from proxy.settings.given import Layer
+    from proxy.settings.reading import Document
+
+
+def notices_of_configuration(
+    configuration: Configuration, layer: Layer, values: dict[Path, Any]
+) -> list[str]:
+    """Name the settings without effect in this version, and the URLs that leave the zone."""
+    unused: dict[str, list[str]] = {}
+    for leaf in leaves(Configuration):
+        if leaf.unused and values.get(leaf.path, leaf.default) != leaf.default:
+            unused.setdefault(leaf.unused, []).append(layer[leaf.path].where)
+    without_effect = [
+        f"{', '.join(places)}: accepted, but without effect: {reason}"
+        for reason, places in unused.items()
+    ]
+    foreign = [
+        f"{layer[name,].where}: leads out of the zone {configuration.server_zone}"
+        for name in hosts_of_another_zone(configuration)
+    ]
+    return without_effect + foreign
+
+
+def notices_of_documents(configuration: Document, projects: Document) -> list[str]:
+    """Name the parts that are not read because projects stand in a file of their own."""
+    if configuration is projects:
+        return []
+    return [
+        f"{document.where((part,))}: not read, as it is taken from {other.file}"
+        for document, part, other in (
+            (configuration, "projects", projects),
+            (projects, "configuration", configuration),
+        )
+        if document.root.get(part)
+    ]

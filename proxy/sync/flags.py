@@ -1,0 +1,100 @@
+"""The flags loop: keeps the flags of one deployment up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, final
+
+from proxy import logs, tasks
+from proxy.sync.means import Desk, Means
+from proxy.sync.polling import Polling
+from proxy.sync.streaming import Streaming
+
+log = logs.get("sync")
+
+
+@final
+class FlagsLoop:
+    """Polls, and beside it follows the stream; guarded, so that its death is its own."""
+
+    def __init__(self, desk: Desk, means: Means) -> None:
+        self.desk = desk
+        self.deaths = 0
+        self._means = means
+        wake = asyncio.Event()
+        self._streaming = Streaming(desk, means, wake.set)
+        self._polling = Polling(desk, means, self._streaming, wake)
+
+    async def run(self) -> None:
+        """Keep the flags up to date for ever, whatever happens."""
+        await tasks.keep_alive(self._run, self._died)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            polling = self._polling.run()
+            group.create_task(polling, name=f"poll {self.desk.journal.label}")
+            if self._means.timings.streams:
+                # The first poll goes ahead: it is the short way to flags where streams are not.
+                await self._polling.tried.wait()
+                streaming = self._streaming.run()
+                group.create_task(streaming, name=f"stream {self.desk.journal.label}")
+
+    def _died(self, error: BaseException | None, pause: float) -> None:
+        self.deaths += 1
+        self._means.metrics.loop_deaths.labels("flags").inc()
+        name = kind_of(error)
+        self.desk.journal.note("loop", "died", name)
+        self.desk.journal.expect(pause)
+        log.error("flags loop died", deployment=self.desk.journal.label, error=name, exc_info=error)
+
+    def ready(self) -> tuple[str, bool, str]:
+        """Return the label, whether there are flags to answer with, and what is the matter."""
+        slot = self.desk.slot
+        trouble = self.desk.journal.trouble()
+        if slot.snapshot is None:
+            return slot.deployment.label, False, f"no flags yet: {trouble or 'not asked yet'}"
+        return slot.deployment.label, True, trouble
+
+    def status(self) -> dict[str, Any]:
+        """Return what an operator wants to know, as JSON."""
+        slot = self.desk.slot
+        return {
+            "deployment": slot.deployment.label,
+            "key": slot.deployment.key.label,
+            "project": slot.deployment.project,
+            "type": slot.deployment.type,
+            **self._flags_status(),
+            "stream": self._streaming.state,
+            "loop_deaths": self.deaths,
+            "trouble": self.desk.journal.trouble(),
+            **self.desk.journal.status(),
+        }
+
+    def _flags_status(self) -> dict[str, Any]:
+        slot = self.desk.slot
+        snapshot = slot.snapshot
+        if snapshot is None or slot.confirmed_at is None:
+            unknown = dict.fromkeys(("source", "age_seconds", "changed_at", "version"))
+            return unknown | {"flags": 0, "left_out": []}
+        return {
+            "source": snapshot.source,
+            "age_seconds": round(self._means.clock() - slot.confirmed_at, 3),
+            "changed_at": snapshot.changed_at,
+            "version": snapshot.compiled.version,
+            "flags": len(snapshot.compiled.flags),
+            "left_out": [
+                {
+                    "flag": problem.flag_key,
+                    "reason": problem.reason,
+                    "last_good_version_stays": problem.kept,
+                }
+                for problem in snapshot.compiled.problems
+            ],
+        }
+
+
+def kind_of(error: BaseException | None) -> str:
+    """Name an error, or those of a group, by kind: their texts may hold anything."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(kind_of(one) for one in error.exceptions)
+    return type(error).__name__ if error is not None else "it returned"

@@ -1,0 +1,74 @@
+"""What was tried and how it ended: counted always, logged when it changes, shown on the status."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, final
+
+from proxy import logs
+from proxy.errors import UpstreamError, UpstreamGarbled, UpstreamRefused
+from proxy.metrics import Metrics
+from proxy.tasks import Clock
+
+REMEMBERED = 8
+CALM = frozenset({"changed", "unchanged", "renewed", "connected", "stale"})
+
+log = logs.get("sync")
+
+
+@final
+class Journal:
+    """The attempts on behalf of one deployment or project; `label` is fit for logs."""
+
+    def __init__(self, label: str, metrics: Metrics, clock: Clock) -> None:
+        self.label = label
+        self.next_attempt_at: float | None = None
+        self._metrics = metrics
+        self._clock = clock
+        self._entries: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._last: dict[str, tuple[str, str]] = {}
+
+    def note(self, what: str, outcome: str, detail: str = "") -> None:
+        """Keep an outcome of a closed set; `detail` holds no secret."""
+        self._metrics.sync_outcomes.labels(what=what, outcome=outcome).inc()
+        entry = {"at": self._clock(), "what": what, "outcome": outcome}
+        self._entries.append(entry | ({"detail": detail} if detail else {}))
+        before, self._last[what] = self._last.get(what), (outcome, detail)
+        if outcome in CALM:
+            if outcome == "changed" or (before is not None and before[0] not in CALM):
+                log.info("sync goes well", of=self.label, what=what, outcome=outcome)
+        elif before != (outcome, detail):
+            log.warning("sync has trouble", of=self.label, what=what, outcome=outcome, why=detail)
+
+    def failed(self, what: str, error: UpstreamError) -> None:
+        """Keep a failure."""
+        self.note(what, outcome_of(error), error.reason)
+
+    def trouble(self) -> str:
+        """Return why the last attempts of each kind failed, empty when all went well."""
+        return "; ".join(
+            f"{what}: {detail or outcome}"
+            for what, (outcome, detail) in sorted(self._last.items())
+            if outcome not in CALM
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return the last outcomes, newest first, and when the next attempt is due."""
+        waiting = self.next_attempt_at
+        return {
+            "last_outcomes": list(reversed(self._entries)),
+            "next_attempt_in_seconds": None
+            if waiting is None
+            else round(max(waiting - self._clock(), 0.0), 3),
+        }
+
+    def expect(self, pause: float) -> None:
+        """Note that the next attempt is due after `pause` seconds."""
+        self.next_attempt_at = self._clock() + pause
+
+
+def outcome_of(error: UpstreamError) -> str:
+    """Return the word for a failure."""
+    if isinstance(error, UpstreamGarbled):
+        return "garbled"
+    return "refused" if isinstance(error, UpstreamRefused) else "unavailable"

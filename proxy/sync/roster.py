@@ -1,0 +1,85 @@
+"""Whom we serve: the board's keys and their flags loops, always changed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import final
+
+import msgspec
+
+from proxy import tasks
+from proxy.secret import Secret
+from proxy.snapshots.snapshot import Deployment
+from proxy.sync.flags import FlagsLoop
+from proxy.sync.means import Desk, Means
+from proxy.sync.plan import Held
+
+
+@final
+class Roster:
+    """The deployments of all projects; one that is added is authorised and synced in one step."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._held: dict[Secret, Held] = {}
+        self._loops: dict[Secret, FlagsLoop] = {}
+        self._tasks: dict[Secret, asyncio.Task[None]] = {}
+        self._running = False
+
+    @property
+    def held(self) -> Mapping[Secret, Held]:
+        """All deployments, by key."""
+        return self._held
+
+    def loops(self) -> list[FlagsLoop]:
+        """Return the flags loops of all deployments."""
+        return list(self._loops.values())
+
+    def add(self, deployment: Deployment, *, fixed: bool = False) -> None:
+        """Authorise a deployment and keep its flags up to date from now on."""
+        key = deployment.key
+        self._held[key] = Held(deployment=deployment, fixed=fixed)
+        slot = self._means.board.authorise(deployment)
+        self._loops[key] = FlagsLoop(Desk(slot, self._means), self._means)
+        if self._running:
+            self._start(key)
+
+    def describe(self, deployment: Deployment) -> None:
+        """Change a deployment's label or type."""
+        key = deployment.key
+        self._held[key] = msgspec.structs.replace(self._held[key], deployment=deployment)
+        self._means.board.authorise(deployment)
+        desk = self._loops[key].desk
+        desk.journal.label = deployment.label
+        desk.gauges.show()
+
+    def note_absences(self, absences: Mapping[Secret, int]) -> None:
+        """Remember how often in a row deployments were left out."""
+        for key, count in absences.items():
+            self._held[key] = msgspec.structs.replace(self._held[key], absences=count)
+
+    async def remove(self, key: Secret) -> None:
+        """Stop authorising a deployment at once, then end its loop and its metrics."""
+        self._means.board.revoke(key.reveal())
+        del self._held[key]
+        loop = self._loops.pop(key)
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            await tasks.stop(task)
+        loop.desk.gauges.remove()
+
+    def start(self) -> None:
+        """Start the loops of those who were added before, and of all who will be."""
+        self._running = True
+        for key in self._loops:
+            self._start(key)
+
+    async def stop(self) -> None:
+        """End all loops; the board keeps what it holds."""
+        self._running = False
+        await tasks.stop(*self._tasks.values())
+        self._tasks.clear()
+
+    def _start(self, key: Secret) -> None:
+        self._tasks[key] = tasks.start(f"flags {key.label}", self._loops[key].run())

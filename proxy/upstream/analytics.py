@@ -1,0 +1,70 @@
+"""Events for one project: both ingestion endpoints, their limits, one request."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from proxy.secret import Secret
+from proxy.upstream.client import UpstreamClient
+
+BATCH: Final = "/batch"
+LARGE_BYTES: Final = 65_536
+_HEADERS: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that one request carries; `size` counts the uncompressed body, in bytes."""
+
+    events: int
+    size: int
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where events are posted to; a throttled event must rest for `rest_seconds`."""
+
+    url: str
+    limits: Limits
+    rest_seconds: float
+
+
+class Receipt(NamedTuple):
+    """What upstream said to a batch, unread; `retry_after` in seconds, if it asked for that."""
+
+    status: int
+    body: bytes = b""
+    retry_after: float | None = None
+
+
+def endpoint(url: str) -> Endpoint:
+    """Return the endpoint at `url`, the whole URL; its path tells which limits hold."""
+    if url.endswith(BATCH):
+        limits = Limits(events=2000, size=16_000_000)
+        return Endpoint(url=url, limits=limits, rest_seconds=15.0)
+    return Endpoint(url=url, limits=Limits(events=1000, size=1_000_000), rest_seconds=30.0)
+
+
+def payload(api_key: Secret, events: Sequence[bytes]) -> bytes:
+    """Return the body that carries these encoded events, uncompressed."""
+    head = b'{"api_key":%b,"options":{"min_id_length":1},"events":['
+    return head % msgspec.json.encode(api_key.reveal()) + b",".join(events) + b"]}"
+
+
+async def post_events(
+    client: UpstreamClient, url: str, api_key: Secret, events: Sequence[bytes]
+) -> Receipt:
+    """Post encoded events as one gzipped request and return what was answered, whatever it was.
+
+    Raises an `UpstreamError` when there was no answer.
+    """
+    body = payload(api_key, events)
+    if len(body) < LARGE_BYTES:
+        packed = gzip.compress(body)
+    else:
+        packed = await asyncio.to_thread(gzip.compress, body)
+    answer = await client.post(url, packed, _HEADERS)
+    return Receipt(answer.status, answer.body, client.retry_after(answer.headers))

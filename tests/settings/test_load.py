@@ -1,0 +1,475 @@
+"""The file, the environment, and which of them counts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.secret import Secret
+from proxy.settings.leaves import leaves
+from proxy.settings.load import DEFAULT_PATH, load
+from proxy.settings.schema import Configuration, Settings
+from tests.settings.asking import (
+    KEYS,
+    NOWHERE,
+    PROJECT,
+    configured,
+    loaded,
+    mistakes_of,
+    value_at,
+    written,
+)
+
+# The official proxy's table: key, environment, attribute, default, another value.
+OFFICIAL: list[tuple[str, str, str, Any, Any]] = [
+    ("port", "AMPLITUDE_PORT", "port", 3546, 80),
+    ("serverZone", "AMPLITUDE_SERVER_ZONE", "server_zone", "US", "EU"),
+    ("serverUrl", "AMPLITUDE_SERVER_URL", "server_url", None, "http://flags:1"),
+    ("cohortServerUrl", "AMPLITUDE_COHORT_SERVER_URL", "cohort_server_url", None, "http://c"),
+    (
+        "managementServerUrl",
+        "AMPLITUDE_MANAGEMENT_SERVER_URL",
+        "management_server_url",
+        None,
+        "http://m",
+    ),
+    (
+        "analyticsServerUrl",
+        "AMPLITUDE_ANALYTICS_SERVER_URL",
+        "analytics_server_url",
+        None,
+        "http://a",
+    ),
+    (
+        "deploymentSyncIntervalMillis",
+        "AMPLITUDE_DEPLOYMENT_SYNC_INTERVAL_MILLIS",
+        "deployment_sync_interval_millis",
+        120000,
+        7000,
+    ),
+    (
+        "flagSyncIntervalMillis",
+        "AMPLITUDE_FLAG_SYNC_INTERVAL_MILLIS",
+        "flag_sync_interval_millis",
+        60000,
+        10000,
+    ),
+    (
+        "cohortSyncIntervalMillis",
+        "AMPLITUDE_COHORT_SYNC_INTERVAL_MILLIS",
+        "cohort_sync_interval_millis",
+        120000,
+        9000,
+    ),
+    ("maxCohortSize", "AMPLITUDE_MAX_COHORT_SIZE", "max_cohort_size", 2147483647, 5),
+    *(
+        row
+        for group in ("assignment", "exposure")
+        for row in [
+            (
+                f"{group}.filterCapacity",
+                f"AMPLITUDE_{group.upper()}_FILTER_CAPACITY",
+                f"{group}.filter_capacity",
+                1048576,
+                7,
+            ),
+            (
+                f"{group}.eventUploadThreshold",
+                f"AMPLITUDE_{group.upper()}_EVENT_UPLOAD_THRESHOLD",
+                f"{group}.event_upload_threshold",
+                100,
+                7,
+            ),
+            (
+                f"{group}.eventUploadPeriodMillis",
+                f"AMPLITUDE_{group.upper()}_EVENT_UPLOAD_PERIOD_MILLIS",
+                f"{group}.event_upload_period_millis",
+                10000,
+                7,
+            ),
+            (
+                f"{group}.useBatchMode",
+                f"AMPLITUDE_{group.upper()}_USE_BATCH_MODE",
+                f"{group}.use_batch_mode",
+                True,
+                False,
+            ),
+        ]
+    ),
+    ("redis.uri", "AMPLITUDE_REDIS_URI", "redis.uri", None, "redis://r:1"),
+    (
+        "redis.readOnlyUri",
+        "AMPLITUDE_REDIS_READ_ONLY_URI",
+        "redis.read_only_uri",
+        None,
+        "rediss://r",
+    ),
+    ("redis.useCluster", "AMPLITUDE_REDIS_USE_CLUSTER", "redis.use_cluster", False, True),
+    ("redis.readFrom", "AMPLITUDE_REDIS_READ_FROM", "redis.read_from", "ANY", "REPLICA_PREFERRED"),
+    ("redis.prefix", "AMPLITUDE_REDIS_PREFIX", "redis.prefix", "amplitude", "other"),
+    ("redis.scanLimit", "AMPLITUDE_REDIS_SCAN_LIMIT", "redis.scan_limit", 10000, 7),
+    (
+        "redis.connectionTimeoutMillis",
+        "AMPLITUDE_REDIS_CONNECTION_TIMEOUT_MILLIS",
+        "redis.connection_timeout_millis",
+        10000,
+        7,
+    ),
+    (
+        "redis.commandTimeoutMillis",
+        "AMPLITUDE_REDIS_COMMAND_TIMEOUT_MILLIS",
+        "redis.command_timeout_millis",
+        10000,
+        7,
+    ),
+    (
+        "redis.pipelineBatchSize",
+        "AMPLITUDE_REDIS_PIPELINE_BATCH_SIZE",
+        "redis.pipeline_batch_size",
+        100,
+        7,
+    ),
+    ("metrics.port", "AMPLITUDE_METRICS_PORT", "metrics.port", 9090, 9091),
+    ("metrics.path", "AMPLITUDE_METRICS_PATH", "metrics.path", "metrics", "prometheus"),
+    ("metrics.logFailures", "AMPLITUDE_METRICS_LOG_FAILURES", "metrics.log_failures", False, True),
+]
+OURS: list[tuple[str, str, str, Any, Any]] = [
+    ("host", "AMPLITUDE_HOST", "host", "0.0.0.0", "::1"),
+    ("streamServerUrl", "AMPLITUDE_STREAM_SERVER_URL", "stream_server_url", None, "http://s"),
+    ("streamUpdates", "AMPLITUDE_STREAM_UPDATES", "stream_updates", True, False),
+    ("dataDir", "AMPLITUDE_DATA_DIR", "data_dir", None, "/var/lib/proxy"),
+    ("trustClientCohorts", "AMPLITUDE_TRUST_CLIENT_COHORTS", "trust_client_cohorts", False, True),
+    ("drainDeadlineMillis", "AMPLITUDE_DRAIN_DEADLINE_MILLIS", "drain_deadline_millis", 10000, 0),
+    ("assignment.enabled", "AMPLITUDE_ASSIGNMENT_ENABLED", "assignment.enabled", True, False),
+    (
+        "assignment.userProperties",
+        "AMPLITUDE_ASSIGNMENT_USER_PROPERTIES",
+        "assignment.user_properties",
+        True,
+        False,
+    ),
+    (
+        "assignment.maxPendingBytes",
+        "AMPLITUDE_ASSIGNMENT_MAX_PENDING_BYTES",
+        "assignment.max_pending_bytes",
+        67108864,
+        70000,
+    ),
+    ("metrics.host", "AMPLITUDE_METRICS_HOST", "metrics.host", "0.0.0.0", "localhost"),
+    (
+        "limits.maxBodyBytes",
+        "AMPLITUDE_LIMITS_MAX_BODY_BYTES",
+        "limits.max_body_bytes",
+        1048576,
+        2048,
+    ),
+    (
+        "limits.maxInflatedBytes",
+        "AMPLITUDE_LIMITS_MAX_INFLATED_BYTES",
+        "limits.max_inflated_bytes",
+        4194304,
+        2048,
+    ),
+    (
+        "limits.maxHeaderBytes",
+        "AMPLITUDE_LIMITS_MAX_HEADER_BYTES",
+        "limits.max_header_bytes",
+        131072,
+        65536,
+    ),
+    ("limits.maxJsonDepth", "AMPLITUDE_LIMITS_MAX_JSON_DEPTH", "limits.max_json_depth", 64, 8),
+    ("limits.maxFlagKeys", "AMPLITUDE_LIMITS_MAX_FLAG_KEYS", "limits.max_flag_keys", 1000, 8),
+    (
+        "limits.requestTimeoutMillis",
+        "AMPLITUDE_LIMITS_REQUEST_TIMEOUT_MILLIS",
+        "limits.request_timeout_millis",
+        10000,
+        500,
+    ),
+    (
+        "limits.idleTimeoutMillis",
+        "AMPLITUDE_LIMITS_IDLE_TIMEOUT_MILLIS",
+        "limits.idle_timeout_millis",
+        75000,
+        500,
+    ),
+    ("log.level", "AMPLITUDE_LOG_LEVEL", "log.level", "INFO", "DEBUG"),
+    ("log.format", "AMPLITUDE_LOG_FORMAT", "log.format", "json", "console"),
+]
+ROWS = [pytest.param(*row, id=row[0]) for row in OFFICIAL + OURS]
+
+
+def text_of(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def nested(key: str, text: str) -> str:
+    outer, _, inner = key.rpartition(".")
+    return f"{outer}:\n  {inner}: {text}" if outer else f"{key}: {text}"
+
+
+@pytest.mark.parametrize(("key", "variable", "attribute", "default", "other"), ROWS)
+def test_a_setting_comes_from_the_file(
+    tmp_path: Path, key: str, variable: str, attribute: str, default: Any, other: Any
+) -> None:
+    path = configured(tmp_path, nested(key, text_of(other)))
+
+    assert shown(value_at(loaded({}, path), attribute)) == other
+
+
+@pytest.mark.parametrize(("key", "variable", "attribute", "default", "other"), ROWS)
+def test_a_setting_comes_from_the_environment(
+    key: str, variable: str, attribute: str, default: Any, other: Any
+) -> None:
+    settings = loaded({**KEYS, variable: text_of(other)})
+
+    assert shown(value_at(settings, attribute)) == other
+
+
+@pytest.mark.parametrize(("key", "variable", "attribute", "default", "other"), ROWS)
+def test_a_setting_has_its_default(
+    key: str, variable: str, attribute: str, default: Any, other: Any
+) -> None:
+    assert value_at(loaded(KEYS), attribute) == default
+    assert value_at(Settings(), attribute) == default
+
+
+def test_no_setting_escapes_the_table() -> None:
+    assert {leaf.key for leaf in leaves(Configuration)} == {row[0] for row in OFFICIAL + OURS}
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 1\nhost: 127.0.0.1\nredis: {uri: 'redis://file'}")
+
+    settings = loaded({"AMPLITUDE_PORT": "2", "AMPLITUDE_REDIS_URI": "redis://environment"}, path)
+
+    assert (settings.port, settings.host) == (2, "127.0.0.1")
+    assert settings.redis.uri == Secret("redis://environment")
+
+
+def test_a_blank_variable_counts_as_not_set(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 1")
+
+    assert loaded({"AMPLITUDE_PORT": " ", "AMPLITUDE_API_KEY": ""}, path).port == 1
+
+
+def test_the_environment_alone_gives_one_project() -> None:
+    (project,) = loaded(KEYS).projects
+
+    assert project.api_key == Secret("api-key-1")
+    assert project.secret_key == Secret("secret-key-1")
+    assert project.management_key == Secret("management-key-1")
+    assert project.deployment_keys == ()
+    assert project.label == Secret("api-key-1").label
+
+
+def test_the_environment_overrides_the_one_project_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, PROJECT)
+
+    (project,) = loaded(
+        {"AMPLITUDE_SECRET_KEY": "other", "AMPLITUDE_DEPLOYMENT_KEYS": "a, b,c"}, path
+    ).projects
+
+    assert project.api_key == Secret("api-key-1")
+    assert project.secret_key == Secret("other")
+    assert project.deployment_keys == (Secret("a"), Secret("b"), Secret("c"))
+
+
+def test_project_keys_in_the_environment_are_a_mistake_beside_several_projects(
+    tmp_path: Path,
+) -> None:
+    second = PROJECT.removeprefix("projects:\n").replace("-key-1", "-key-2")
+    path = written(tmp_path, PROJECT + second)
+
+    assert mistakes_of({"AMPLITUDE_SECRET_KEY": "x"}, path) == [
+        f"AMPLITUDE_SECRET_KEY: cannot tell which of the 2 projects in {path} is meant"
+    ]
+    assert len(loaded({"AMPLITUDE_PORT": "1"}, path).projects) == 2
+
+
+def test_static_deployments_need_no_management_key(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "projects:\n- {id: 42, apiKey: a, secretKey: s, deploymentKeys: [server-1, 2, server-1]}\n",
+    )
+
+    (project,) = loaded({}, path).projects
+
+    assert project.management_key is None
+    assert project.deployment_keys == (Secret("server-1"), Secret("2"))
+    assert (project.id, project.label) == ("42", "42")
+
+
+def test_a_key_of_digits_stays_what_was_written(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "projects:\n- {apiKey: 0012, secretKey: 1_000, managementKey: 12:30:45}\n"
+    )
+
+    (project,) = loaded({}, path).projects
+
+    assert project.api_key.reveal() == "0012"
+    assert project.secret_key.reveal() == "1_000"
+    assert project.management_key == Secret("12:30:45")
+
+
+def test_the_file_is_found_by_the_variable(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 7")
+
+    assert loaded({"PROXY_CONFIG_FILE_PATH": str(path)}).port == 7
+
+
+def test_the_argument_beats_the_variable(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 7")
+
+    assert loaded({"PROXY_CONFIG_FILE_PATH": "/nonexistent.yaml"}, path).port == 7
+
+
+def test_the_default_path_is_the_official_one() -> None:
+    assert DEFAULT_PATH == "/etc/evaluation-proxy-config.yaml"
+
+
+def test_the_file_at_the_default_path_is_read(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 7")
+
+    assert load({}, default_path=str(path)).port == 7
+
+
+def test_a_missing_file_is_a_mistake_when_it_was_named() -> None:
+    named = "/nonexistent/x.yaml"
+    expected = [f"{named}: cannot be read: No such file or directory"]
+
+    assert mistakes_of({**KEYS, "PROXY_CONFIG_FILE_PATH": named}) == expected
+    assert mistakes_of({**KEYS, "PROXY_PROJECTS_FILE_PATH": named}) == expected
+    assert mistakes_of(KEYS, Path(named)) == expected
+
+
+def test_a_missing_file_at_the_default_path_is_none() -> None:
+    assert loaded({**KEYS, "PROXY_CONFIG_FILE_PATH": NOWHERE}).port == 3546
+
+
+def test_projects_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    config = configured(tmp_path, "port: 7")
+    projects = written(
+        tmp_path,
+        "projects:\n- {apiKey: other, secretKey: s, managementKey: m}\nconfiguration: {port: 8}",
+        "projects.yml",
+    )
+
+    settings = loaded({"PROXY_PROJECTS_FILE_PATH": str(projects)}, config)
+
+    assert settings.port == 7
+    assert [each.api_key for each in settings.projects] == [Secret("other")]
+    assert settings.notices == (
+        f"{config}:1: projects: not read, as it is taken from {projects}",
+        f"{projects}:3: configuration: not read, as it is taken from {config}",
+    )
+
+
+def test_json_is_read_by_its_extension(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        '{\t"projects": [{"apiKey": 12, "secretKey": "s", "managementKey": "m"}],\n'
+        '"configuration": {"port": 5, "streamUpdates": false, "metrics": {"port": "6"}}}',
+        "proxy.JSON",
+    )
+
+    settings = loaded({}, path)
+
+    assert (settings.port, settings.metrics.port, settings.stream_updates) == (5, 6, False)
+    assert settings.projects[0].api_key.reveal() == "12"
+
+
+def test_without_a_project_nothing_can_be_served(tmp_path: Path) -> None:
+    (mistake,) = mistakes_of({})
+    assert mistake.startswith(f"{NOWHERE}: projects: expected at least one project")
+
+    for text in ("", "projects:", "projects: []", "# nothing", "configuration:\n  port: 1"):
+        (mistake,) = mistakes_of({}, written(tmp_path, text))
+        assert "expected at least one project" in mistake
+
+
+def test_the_charts_defaults_are_accepted(tmp_path: Path) -> None:
+    path = configured(tmp_path, 'redis:\n  uri: ""')
+
+    settings = loaded({}, path)
+
+    assert settings.redis.uri is None
+    assert settings.notices == ()
+
+
+def test_the_read_only_uri_is_the_uri_unless_given() -> None:
+    settings = loaded({**KEYS, "AMPLITUDE_REDIS_URI": "redis://one"})
+
+    assert settings.redis.read_only_uri == Secret("redis://one")
+
+
+@pytest.mark.parametrize("written_path", ["/prometheus/", "prometheus", "/prometheus"])
+def test_the_metrics_path_may_have_slashes_around_it(written_path: str) -> None:
+    settings = loaded({**KEYS, "AMPLITUDE_METRICS_PATH": written_path})
+
+    assert settings.metrics.path == "prometheus"
+
+
+def test_a_byte_order_mark_and_windows_lines_are_tolerated(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + PROJECT.replace("\n", "\r\n").encode())
+
+    assert len(loaded({}, path).projects) == 1
+
+
+def test_anchors_and_aliases_work(tmp_path: Path) -> None:
+    path = configured(tmp_path, "assignment: &both {filterCapacity: 5}\nexposure: *both")
+
+    assert loaded({}, path).exposure.filter_capacity == 5
+
+
+def test_settings_without_effect_are_named(tmp_path: Path) -> None:
+    path = configured(
+        tmp_path,
+        "redis: {uri: 'redis://x', prefix: p}\ndataDir: /data\nmaxCohortSize: 2147483647",
+    )
+
+    assert loaded({}, path).notices == (
+        f"{path}:7: configuration.dataDir: accepted, but without effect:"
+        " this version keeps nothing on disk",
+        f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix: accepted, but"
+        " without effect: this version keeps everything in its own process",
+    )
+
+
+def test_a_url_that_leaves_the_zone_is_noticed() -> None:
+    settings = loaded(
+        {
+            **KEYS,
+            "AMPLITUDE_SERVER_ZONE": "eu",
+            "AMPLITUDE_SERVER_URL": "https://api.lab.amplitude.com/",
+            "AMPLITUDE_ANALYTICS_SERVER_URL": "https://api2.amplitude.com/2/httpapi",
+        }
+    )
+
+    assert settings.notices == (
+        "AMPLITUDE_SERVER_URL: leads out of the zone EU",
+        "AMPLITUDE_ANALYTICS_SERVER_URL: leads out of the zone EU",
+    )
+
+
+def test_variables_that_look_meant_for_the_proxy_are_noticed() -> None:
+    settings = loaded(
+        {
+            **KEYS,
+            "AMPLITUDE_SERVERURL": "x",
+            "AMPLITUDE_PROXY_PORT_3546_TCP": "tcp://10.0.0.1:3546",
+            "AMPLITUDE_PORT": "tcp://10.0.0.1:3546",
+            "AMPLITUDE_WHATEVER": "x",
+        }
+    )
+
+    assert settings.port == 3546
+    assert settings.notices == (
+        "AMPLITUDE_SERVERURL in the environment is not read; did you mean AMPLITUDE_SERVER_URL?",
+        "AMPLITUDE_PORT in the environment is not read: it is a Kubernetes service link",
+    )
