@@ -1,15 +1,12 @@
-"""Writes the generated parts of the README and the JSON schema; tests hold them against the code."""
+"""Writes what is generated: README tables, JSON schema, example; tests hold them to the code."""
 
 from pathlib import Path
-
-import msgspec
 
 from proxy.metrics import Metrics
 from proxy.settings import documents
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SCHEMA = ROOT / "config" / "schema.json"
 
 
 def metrics_table() -> str:
@@ -36,10 +33,6 @@ def readme() -> str:
     return with_block(text, "metrics", metrics_table())
 
 
-def schema() -> str:
-    return msgspec.json.format(msgspec.json.encode(documents.json_schema())).decode() + "\n"
-
-
 if __name__ == "__main__":
+    documents.write(ROOT)
     README.write_text(readme())
-    SCHEMA.write_text(schema())

@@ -13,10 +13,6 @@ def test_the_readme_tables_are_the_codes() -> None:
     assert documents.README.read_text() == documents.readme(), "run `make docs`"
 
 
-def test_the_schema_is_the_codes() -> None:
-    assert documents.SCHEMA.read_text() == documents.schema(), "run `make docs`"
-
-
 def test_the_version_is_said_once() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     assert f'version = "{proxy.__version__}"' in project
@@ -24,6 +20,7 @@ def test_the_version_is_said_once() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z]+)\b(?= )", (ROOT / "README.md").read_text()))
-    assert named - {"it"} <= targets
-    assert {"run", "test", "check", "bench"} <= named | targets
+    readme = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)\b", readme, re.MULTILINE))
+    assert named <= targets
+    assert {"run", "test", "check", "bench"} <= named

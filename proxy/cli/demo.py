@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy import run
+from proxy import run, tasks
 from proxy.sandbox.reading import FileMistake
 from proxy.sandbox.server import (
     API_KEY,
@@ -134,7 +134,7 @@ class SandboxThread:
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
         self._started: Future[int] = Future()
-        self._leave: Future[Callable[[], None]] = Future()
+        self._leave: Future[Callable[[], object]] = Future()
         self._thread = threading.Thread(target=self._run, name="sandbox")
 
     def start(self) -> int:
@@ -156,7 +156,7 @@ class SandboxThread:
 
     async def _live(self) -> None:
         leaving, loop = asyncio.Event(), asyncio.get_running_loop()
-        self._leave.set_result(lambda: loop.call_soon_threadsafe(leaving.set) and None)
+        self._leave.set_result(lambda: loop.call_soon_threadsafe(leaving.set))
         try:
             await live(self._demo, leaving, self._started.set_result)
         except (OSError, FileMistake) as error:
@@ -175,25 +175,27 @@ async def live(demo: Demo, leaving: asyncio.Event, on_start: Callable[[int], Non
     sandbox = Sandbox(Path(demo.file))
     port = await sandbox.start(demo.host, demo.port)
     on_start(port)
-    if await _is_ready(demo, leaving):
-        sys.stdout.write(welcome(demo, port))
-        sys.stdout.flush()
+    greeting = tasks.start("greeting", _greet(demo, port))
     await leaving.wait()
+    await tasks.stop(greeting)
     await sandbox.stop()
 
 
-async def _is_ready(demo: Demo, leaving: asyncio.Event) -> bool:
-    if not demo.with_proxy:
-        return True
-    url = f"http://{demo.host}:{demo.operators_port}/readyz"
+async def _greet(demo: Demo, port: int) -> None:
+    if demo.with_proxy:
+        await _wait_until_ready(f"http://{demo.host}:{demo.operators_port}/readyz")
+    sys.stdout.write(welcome(demo, port))
+    sys.stdout.flush()
+
+
+async def _wait_until_ready(url: str) -> None:
     async with aiohttp.ClientSession() as session:
-        while not leaving.is_set():
+        while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(url) as answer:
                     if answer.status == 200:
-                        return True
+                        return
             await asyncio.sleep(LOOK_SECONDS)
-    return False
 
 
 def _complain(code: int, sentence: str) -> int:

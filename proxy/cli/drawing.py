@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ YES, NO = "yes", "no"
 EVERYBODY = "(no conditions: everybody)"
 
 
-def draw(traces: Sequence[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
+def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
     """Return the traces as text, one paragraph a flag; `variants` maps flag key to variant key."""
     return "\n\n".join("\n".join(_flag(trace, variants)) for trace in traces)
 
@@ -58,4 +58,20 @@ def _conditions(step: Mapping[str, Any]) -> Iterator[str]:
 
 def _seen(test: Mapping[str, Any]) -> str:
     value = test.get("propValue")
-    return "missing" if value is None else msgspec.json.encode(value).decode()
+    return "missing" if value is None else json_text(value).decode()
+
+
+def json_text(value: Any) -> bytes:
+    """Encode as JSON; half of a surrogate pair, which no encoding has, shows as `?`."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(value))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(name): _whole(part) for name, part in value.items()}
+    return [_whole(part) for part in value] if isinstance(value, list) else value

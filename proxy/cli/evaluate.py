@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from proxy.cli.drawing import draw
+from proxy.cli.drawing import draw, json_text
 from proxy.cli.lines import result_object
 from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
 from proxy.evaluation.interpreter import interpret_with_trace
-from proxy.evaluation.patterns import Pattern, compile_pattern
+from proxy.evaluation.patterns.pattern import Pattern, compile_pattern
 from proxy.evaluation.users import parse_user
 from proxy.sandbox.world import read_world
 
@@ -58,9 +58,9 @@ def evaluate(
     results, traces = interpret_with_trace(deployment.flags, user, flag_keys, match=_match)
     if as_json:
         both = {"variants": msgspec.Raw(variants), "traces": traces}
-        return msgspec.json.format(msgspec.json.encode(both)).decode()
+        return msgspec.json.format(json_text(both)).decode()
     keys = {flag_key: result.variant.key for flag_key, result in results.items()}
-    return f"{msgspec.json.format(variants).decode()}\n\n{draw(traces, keys)}"
+    return f"{msgspec.json.format(variants).decode()}\n\n{draw(traces.values(), keys)}"
 
 
 def _match(pattern: str, text: str) -> bool:

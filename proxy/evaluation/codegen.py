@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from proxy.evaluation.codegen_buckets import Step, chooser
+from proxy.evaluation.codegen_conditions import Test
 from proxy.evaluation.codegen_runtime import RUNTIME
 from proxy.evaluation.codegen_selections import (
     GROUPS,
@@ -28,6 +29,20 @@ from proxy.evaluation.outcomes import Outcome
 
 FUNCTION: Final = "chunk"
 CHAIN: Final = 16  # a bucket with more steps is looked up in a table instead
+
+_LETTERS: Final = {
+    "map": "p",
+    "bytes": "b",
+    "text": "s",
+    "lower": "l",
+    "number": "n",
+    "version": "v",
+}
+_DERIVING: Final = {
+    "lower": "{x} = {s}.lower() if {s}.__class__ is str else None",
+    "number": "{x} = number({s})",
+    "version": "{x} = version({s})",
+}
 
 Known = dict[Node, str]
 Pair = tuple[bytes, tuple[str, ...]]
@@ -50,9 +65,7 @@ class _Writer:
         uses = Counter(node for unit in units for node in _nodes(unit))
         pairs = Counter(pair for unit in units for pair in _pairs(unit))
         self._shared_nodes = [node for node, n in uses.items() if n > 1 and not node.moves]
-        self._shared_pairs = {
-            pair: self._number("h") for pair, count in pairs.items() if count > 1
-        }
+        self._shared_pairs = {pair: self._number("h") for pair, count in pairs.items() if count > 1}
         self._known: Known = {USER_ROOT: "user", RESULT_ROOT: "results"}
 
     def write(self, units: Sequence[Unit], referred: Collection[str]) -> str:
@@ -97,34 +110,36 @@ class _Writer:
         return known[nodes[-1]]
 
     def _read_node(self, depth: int, node: Node, known: Known) -> None:
+        name = known[node] = self._number(_LETTERS[node.kind])
+        for line in self._reading(node, name, known):
+            self._put(depth, line)
+
+    def _reading(self, node: Node, name: str, known: Known) -> list[str]:
+        """Return the lines that read a node whose parents are known."""
+        if node.kind in _DERIVING:
+            return [_DERIVING[node.kind].format(x=name, s=known[node.parent])]
+        if node.path == GROUPS and node.kind == "map":
+            return [f"{name} = groups(user)"]
+        selected = f"{name} = {self._selection(node, known)}"
         if node.kind == "map":
-            name = known[node] = self._number("p")
-            if node.path == GROUPS:
-                self._put(depth, f"{name} = groups(user)")
-                return
-            self._put(depth, f"{name} = {self._selection(node, known)}")
-            self._put(depth, f"if {name}.__class__ is not dict:")
-            self._put(depth + 1, f"{name} = EMPTY")
-            return
+            return [selected, f"if {name}.__class__ is not dict:", f" {name} = EMPTY"]
         if node.kind == "bytes":
-            name = known[node] = self._number("b")
-            self._put(depth, f"{name} = {self._selection(node, known)}")
-            self._put(depth, f"if {name}.__class__ is str:")
-            self._put(depth + 1, f'{name} = {name}.encode("utf-8", "replace")')
-            self._put(depth, "else:")
-            self._put(depth + 1, f"{name} = encoded({name})")
-            return
-        name = known[node] = self._number("s")
+            return [
+                selected,
+                f"if {name}.__class__ is str:",
+                f' {name} = {name}.encode("utf-8", "replace")',
+                "else:",
+                f" {name} = encoded({name})",
+            ]
         members = _members(name)
-        self._put(depth, f"{name} = {self._selection(node, known)}")
-        self._put(depth, f"{members} = None")
-        # Strings from "[" up to "\" are those that begin with a bracket.
-        self._put(
-            depth,
-            f"if {name} is not None and "
-            f'({name}.__class__ is not str or "[" <= {name} < "\\\\"):',
-        )
-        self._put(depth + 1, f"{name}, {members} = read({name})")
+        # Strings from "[" up to "\\" are those that begin with a bracket.
+        special = f'{name}.__class__ is not str or "[" <= {name} < "\\\\"'
+        return [
+            selected,
+            f"{members} = None",
+            f"if {name} is not None and ({special}):",
+            f" {name}, {members} = read({name})",
+        ]
 
     def _selection(self, node: Node, known: Known) -> str:
         if node.whole:
@@ -175,11 +190,11 @@ class _Writer:
             depth += 1
         self._put(depth, "break")
 
-    def _test(self, test: Any, known: Known) -> str:
-        name = self._read(2, chain("text", test.selector), known)
+    def _test(self, test: Test, known: Known) -> str:
+        derived = self._read(2, chain(test.derived, test.selector), known)
+        text = known[Node("text", test.selector)]
         bound = [self._bind("V", value) for value in test.bound]
-        form: str = test.form
-        return form.format(*bound, s=name, m=_members(name))
+        return test.form.format(*bound, x=derived, s=text, m=_members(text))
 
     def _outcome(self, outcome: Outcome | None, names: dict[int, str]) -> str:
         if outcome is None:
@@ -259,12 +274,7 @@ def _members(name: str) -> str:
 
 def _nodes(unit: Unit) -> dict[Node, None]:
     """Return the nodes a unit reads, each once, each after those it needs."""
-    return {
-        node: None
-        for branch in unit.branches or ()
-        for kind, selector in branch.selectors()
-        for node in chain(kind, selector)
-    }
+    return {node: None for branch in unit.branches or () for node in branch.reads()}
 
 
 def _pairs(unit: Unit) -> dict[Pair, None]:

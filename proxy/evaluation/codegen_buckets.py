@@ -7,7 +7,9 @@ is only worth computing for an allocation that leaves somebody out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from proxy.evaluation.model import Allocation, Bucket
 
@@ -17,7 +19,7 @@ SHARES: Final = 100
 T = TypeVar("T")
 
 
-class Step(NamedTuple, Generic[T]):
+class Step(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
     """One answer of a bucket: what is given where all four bounds hold; None is no bound."""
 
     share_from: int | None
@@ -29,7 +31,12 @@ class Step(NamedTuple, Generic[T]):
     @property
     def always(self) -> bool:
         """Whether it has no bound."""
-        return all(bound is None for bound in self[:4])
+        return (
+            self.share_from is None
+            and self.share_to is None
+            and self.hash_from is None
+            and self.hash_to is None
+        )
 
 
 def steps(bucket: Bucket, outcomes: Mapping[str, T], default: T | None) -> list[Step[T]]:
@@ -76,8 +83,14 @@ def _of_allocation(allocation: Allocation, outcomes: Mapping[str, T]) -> list[St
 def chooser(found: list[Step[T]]) -> Callable[[int], T | None]:
     """Return a function of the hash that tries the steps; for buckets with very many of them."""
     bounds = [
-        (low or 0, SHARES if high is None else high, start or 0, HASHES if end is None else end, o)
-        for low, high, start, end, o in found
+        (
+            step.share_from or 0,
+            SHARES if step.share_to is None else step.share_to,
+            step.hash_from or 0,
+            HASHES if step.hash_to is None else step.hash_to,
+            step.outcome,
+        )
+        for step in found
     ]
 
     def choose(hashed: int) -> T | None:

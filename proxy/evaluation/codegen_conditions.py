@@ -1,15 +1,17 @@
 """Conditions made ready for generated source: a fixed form of expression and the values it needs.
 
 In a form, `s` is a selected text (None: no value; LISTED: a list, whose members are `m`, else
-None). A form is our own text; what comes from a config is bound to the names that fill it.
+None) and `x` what was derived of the text. A form is our own text; what comes from a config is
+bound to the names that fill it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from operator import ge, gt, le, lt
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from proxy.evaluation.model import Condition
 from proxy.evaluation.numbers import java_double, total_order
@@ -35,15 +37,21 @@ LIST: Final = "({m} is not None and {0}({m}))"
 NOT_LIST: Final = "({m} is not None and not {0}({m}))"
 NULL_OR_LIST: Final = "({s} is None or {m} is not None and {0}({m}))"
 NULL_OR_NOT_LIST: Final = "({s} is None or {m} is not None and not {0}({m}))"
+CONTAINS: Final = "({0} in {x} if {x} is not None else {1}({s}, {m}))"
+ORDERED: Final = "({x} %s {0} if {x} is not None else {1}({s}, {m}))"
 
 SHORT: Final = 64  # longer texts are not remembered: what clients send must not fill the memory
 REMEMBERED: Final = 4096
 
 
-class Test(NamedTuple):
+Derived: TypeAlias = Literal["text", "lower", "number", "version"]
+
+
+class Test(msgspec.Struct, frozen=True, gc=False):
     """One condition, ready; `of_null` is its answer where the selector finds nothing."""
 
     selector: tuple[str, ...]
+    derived: Derived
     form: str
     bound: tuple[Any, ...]
     of_null: bool
@@ -53,6 +61,7 @@ def prepare(condition: Condition, matcher_of: MatcherOf) -> Test | None:
     """Return the ready form of a condition; None for an unknown operator, which never holds."""
     op, values = condition.op, condition.values
     of_null = holds_for_null(op, values)
+    derived: Derived = "text"
     if op in {"is", "is not"}:
         form, bound = _equality(op, values, of_null=of_null)
     elif op in {"set contains any", "set does not contain any"}:
@@ -61,11 +70,18 @@ def prepare(condition: Condition, matcher_of: MatcherOf) -> Test | None:
         form, bound = null_too if of_null else plain, (_accepted(values).isdisjoint,)
     elif op in SET_OPERATORS:
         form, bound = NULL_OR_LIST if of_null else LIST, (list_test(op, values),)
-    elif op in TEXT_OPERATORS:
-        form, bound = TEXT, _text_tests(_text_test(op, values, matcher_of), of_null=of_null)
-    else:
+    elif op not in TEXT_OPERATORS:
         return None
-    return Test(condition.selector, form, bound, of_null)
+    elif op == "contains" and len(values) == 1:
+        derived, form = "lower", CONTAINS
+        bound = (values[0].lower(), _otherwise(_contains(values), of_null=of_null))
+    elif op in _ORDERINGS and (ranks := _ranks(op, values)):
+        sign, decisive, derived, _ = _ORDERINGS[op]
+        form = ORDERED % sign
+        bound = (decisive(ranks), _otherwise(_ordering(op, values), of_null=of_null))
+    else:
+        form, bound = TEXT, _text_tests(_text_test(op, values, matcher_of), of_null=of_null)
+    return Test(condition.selector, derived, form, bound, of_null)
 
 
 def _spellings(word: str) -> frozenset[str]:
@@ -105,6 +121,17 @@ def _text_tests(holds: TextTest, *, of_null: bool) -> tuple[Any, ...]:
     return text_or_null, any_member
 
 
+def _otherwise(holds: TextTest, *, of_null: bool) -> Callable[[Any, Any], bool]:
+    """Return the test of what has nothing derived: null, a list, or a text that stands for nothing."""
+
+    def test(text: str | None, members: tuple[str, ...] | None) -> bool:
+        if members is not None:
+            return any(map(holds, members))
+        return of_null if text is None else holds(text)
+
+    return test
+
+
 def _text_test(op: str, values: tuple[str, ...], matcher_of: MatcherOf) -> TextTest:
     if op in NEGATED:
         positive = _text_test(NEGATED[op], values, matcher_of)
@@ -112,17 +139,13 @@ def _text_test(op: str, values: tuple[str, ...], matcher_of: MatcherOf) -> TextT
     if op == "contains":
         return _contains(values)
     if op == "regex match":
-        return _matches(tuple(map(matcher_of, values)))
-    if op in ORDERINGS:
-        return _ordered(ORDERINGS[op], values, _number)
-    return _ordered(ORDERINGS[op.removeprefix("version ")], values, _version)
+        matchers = tuple(map(matcher_of, values))
+        return lambda text: any(matches(text) for matches in matchers)
+    return _ordering(op, values)
 
 
 def _contains(values: tuple[str, ...]) -> TextTest:
-    parts = tuple(value.lower() for value in values)
-    if len(parts) == 1:
-        (part,) = parts
-        return lambda text: part in text.lower()
+    parts = [value.lower() for value in values]
 
     def holds(text: str) -> bool:
         lowered = text.lower()
@@ -131,42 +154,66 @@ def _contains(values: tuple[str, ...]) -> TextTest:
     return holds
 
 
-def _matches(matchers: tuple[TextTest, ...]) -> TextTest:
-    return lambda text: any(matches(text) for matches in matchers)
-
-
 @functools.lru_cache(maxsize=REMEMBERED)
 def _number(text: str) -> tuple[bool, float, float] | None:
     number = java_double(text)
     return None if number is None else total_order(number)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
-def _version(text: str) -> Version | None:
-    return parse_version(text)
+_version = functools.lru_cache(maxsize=REMEMBERED)(parse_version)
 
 
-def _ordered(
-    compare: Callable[[Any, Any], bool],
-    values: tuple[str, ...],
-    transform: functools._lru_cache_wrapper[Any],
-) -> TextTest:
-    """Compare with the one value that decides: the largest for "less", the smallest else."""
+def number_rank(text: Any) -> tuple[bool, float, float] | None:
+    """Return what orders numbers; None for what is no text or no number."""
+    if text.__class__ is not str:
+        return None
+    return _number(text) if len(text) <= SHORT else _number.__wrapped__(text)
+
+
+def version_rank(text: Any) -> Version | None:
+    """Return what orders versions; None for what is no text or no version."""
+    if text.__class__ is not str:
+        return None
+    return _version(text) if len(text) <= SHORT else parse_version(text)
+
+
+_Decisive: TypeAlias = Callable[[Iterable[Any]], Any]
+_RANKINGS: Final[tuple[tuple[str, Derived, Callable[[Any], Any]], ...]] = (
+    ("", "number", number_rank),
+    ("version ", "version", version_rank),
+)
+# The sign, which value decides (below any is below the largest), what is derived, and how.
+_ORDERINGS: Final[dict[str, tuple[str, _Decisive, Derived, Callable[[Any], Any]]]] = {
+    prefix + op: (sign, decisive, derived, rank)
+    for prefix, derived, rank in _RANKINGS
+    for op, sign, decisive in (
+        ("less", "<", max),
+        ("less or equal", "<=", max),
+        ("greater", ">", min),
+        ("greater or equal", ">=", min),
+    )
+}
+
+
+def _ranks(op: str, values: tuple[str, ...]) -> list[Any]:
+    *_, rank = _ORDERINGS[op]
+    return [ranked for value in values if (ranked := rank(value)) is not None]
+
+
+def _ordering(op: str, values: tuple[str, ...]) -> TextTest:
+    """Compare what stands for something with what does, else the texts with all values."""
     if not values:
         return lambda _: False
-    decisive = max if compare in {lt, le} else min
-    assert compare in {lt, le, gt, ge}
-    afresh = transform.__wrapped__
-    ranks = [rank for value in values if (rank := afresh(value)) is not None]
+    _, decisive, _, rank = _ORDERINGS[op]
+    compare = ORDERINGS[op.removeprefix("version ")]
     of_texts = decisive(map(utf16_order, values))
-    if not ranks:
-        return lambda text: compare(utf16_order(text), of_texts)
-    of_ranks = decisive(ranks)
+    ranks = _ranks(op, values)
+    of_ranks = decisive(ranks) if ranks else None
 
     def holds(text: str) -> bool:
-        rank = transform(text) if len(text) <= SHORT else afresh(text)
-        if rank is None:
+        ranked = None if of_ranks is None else rank(text)
+        if ranked is None:
             return compare(utf16_order(text), of_texts)
-        return compare(rank, of_ranks)
+        return compare(ranked, of_ranks)
 
     return holds

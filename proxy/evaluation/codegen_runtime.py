@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mmh3 import mmh3_32_uintdigest
 
+from proxy.evaluation.codegen_conditions import number_rank, version_rank
 from proxy.evaluation.lists import members
 from proxy.evaluation.outcomes import Outcome
 from proxy.evaluation.selectors import select
@@ -14,11 +15,14 @@ from proxy.evaluation.text import text
 from proxy.evaluation.users import evaluation_context, group_contexts
 
 LISTED: Final = object()  # stands where a text would be, when the value is a list
+_TEXTS: Final = {str}
 EMPTY: Final[Mapping[str, Any]] = {}
 
 
 def read(value: Any) -> tuple[Any, tuple[str, ...] | None]:
     """Return text and members of a value: (text, None), (LISTED, members) or (None, None)."""
+    if value.__class__ is list and set(map(type, value)) == _TEXTS:
+        return LISTED, tuple(dict.fromkeys(value))
     listed = members(value)
     return (text(value), None) if listed is None else (LISTED, listed)
 
@@ -51,8 +55,10 @@ RUNTIME: Final[dict[str, Any]] = {
     "encoded": encoded,
     "groups": groups,
     "hashed": mmh3_32_uintdigest,
+    "number": number_rank,
     "odd": odd,
     "present": present,
     "read": read,
     "str": str,
+    "version": version_rank,
 }

@@ -1,12 +1,15 @@
 """Selectors as steps of reading, so that what several flags read is read once.
 
 A selector becomes a chain of nodes: maps that are walked through, then a leaf that is either the
-value of conditions (a text and members) or a bucketing value (bytes).
+value of conditions (a text and members, and perhaps what is derived of the text) or a bucketing
+value (bytes).
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from proxy.evaluation.codegen_conditions import Derived
 
 CONTEXT: Final = ("context",)
 USER: Final = ("context", "user")
@@ -16,10 +19,13 @@ WHOLE: Final = frozenset({CONTEXT, USER, GROUPS, RESULT})
 TAKEN_OUT: Final = frozenset({"groups", "group_properties", "group_cohort_ids"})
 
 
+Kind: TypeAlias = Literal["map", "bytes"] | Derived
+
+
 class Node(NamedTuple):
     """One step of reading; `path` is the selector up to here."""
 
-    kind: Literal["map", "text", "bytes"]
+    kind: Kind
     path: tuple[str, ...]
 
     @property
@@ -30,11 +36,13 @@ class Node(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether it selects a whole tree of the target, which no map holds."""
-        return self.path in WHOLE
+        return self.path in WHOLE and self.kind in {"map", "text", "bytes"}
 
     @property
     def parent(self) -> Node:
-        """The map that this is a member of."""
+        """What this is a member of, or derived of."""
+        if self.kind in {"lower", "number", "version"}:
+            return Node("text", self.path)
         return Node("map", self.path[:-1])
 
 
@@ -49,7 +57,7 @@ def finds_nothing(selector: tuple[str, ...]) -> bool:
     return selector[:2] != USER or selector[2:3] != () and selector[2] in TAKEN_OUT
 
 
-def chain(kind: Literal["text", "bytes"], selector: tuple[str, ...]) -> list[Node]:
+def chain(kind: Kind, selector: tuple[str, ...]) -> list[Node]:
     """Return the nodes that a selector needs, outermost first, without those given to all."""
     node = Node(kind, selector)
     nodes = [node]

@@ -8,7 +8,7 @@ only its own chunk is compiled again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Final, TypeAlias
 
@@ -16,9 +16,8 @@ from proxy.evaluation.codegen import generate
 from proxy.evaluation.compiler_units import Unit
 from proxy.evaluation.outcomes import Outcome
 
-FEWEST: Final = 24  # flags in a chunk, the last one excepted
-MOST: Final = 48
-HEAVIEST: Final = 1200  # in the units' weight: what compiles in a few milliseconds
+LIGHTEST: Final = 600  # weights of a chunk: some 20 flags of two targeting segments
+HEAVIEST: Final = 1000  # what compiles in a few milliseconds
 SHAPES: Final = 256  # sources whose code is remembered
 
 Results: TypeAlias = dict[str, Any]
@@ -40,21 +39,30 @@ class Chunk:
         self.function = function_of(units, referred)
 
 
-def cut(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
-    """Cut units, in evaluation order, into the units of chunks."""
-    chunk: list[Unit] = []
-    weight = 0
-    for unit in units:
-        if chunk and (len(chunk) >= MOST or weight + unit.weight > HEAVIEST):
-            yield tuple(chunk)
-            chunk, weight = [], 0
-        chunk.append(unit)
-        weight += unit.weight
-        if len(chunk) >= FEWEST and unit.ends_chunk:
-            yield tuple(chunk)
-            chunk, weight = [], 0
-    if chunk:
-        yield tuple(chunk)
+def cut(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
+    """Cut units, in evaluation order, into the units of chunks.
+
+    Of the places where a chunk may end, it ends after the unit whose key has the lowest hash. So
+    cuts that begin at different units soon meet.
+    """
+    begin = 0
+    while begin < len(units):
+        end = _end(units, begin)
+        yield tuple(units[begin:end])
+        begin = end
+
+
+def _end(units: Sequence[Unit], begin: int) -> int:
+    weight, end = 0, begin
+    lowest: int | None = None
+    for place in range(begin, len(units)):
+        weight += units[place].weight
+        if weight > HEAVIEST and place > begin:
+            return end
+        if lowest is None or units[place].key_hash < lowest:
+            end = place + 1
+            lowest = units[place].key_hash if weight >= LIGHTEST else None
+    return len(units)
 
 
 def load(source: str, namespace: dict[str, Any]) -> Function:
@@ -71,9 +79,7 @@ def _code(source: str) -> CodeType:
     return code
 
 
-def function_of(
-    units: tuple[Unit, ...], referred: Collection[str], load: Load = load
-) -> Function:
+def function_of(units: tuple[Unit, ...], referred: Collection[str], load: Load = load) -> Function:
     """Compile units to one function; where that is impossible, one by one or not at all."""
     try:
         return load(*generate(units, referred))

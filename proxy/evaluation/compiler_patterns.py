@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from proxy.evaluation.model import Flag
+from proxy.evaluation.patterns.budget import Budget
 from proxy.evaluation.patterns.pattern import Pattern, compile_pattern
 
 Report: TypeAlias = Callable[[str], None]
@@ -15,14 +16,16 @@ PATTERN_OPERATORS = frozenset({"regex match", "regex does not match"})
 class Watch:
     """Knows which flag is matching, so that a pattern which runs out of time can be blamed.
 
-    One watch serves all versions of a deployment; `report` is called with the flag's key.
+    One watch serves all versions of a deployment; `report` is called with the flag's key. The
+    patterns share its `budget`, which whoever evaluates begins anew each time.
     """
 
-    __slots__ = ("flag_key", "report")
+    __slots__ = ("budget", "flag_key", "report")
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.flag_key = ""
+        self.budget = Budget()
 
     def ran_out(self) -> None:
         """Blame the flag that is matching."""
@@ -47,8 +50,9 @@ class FlagPatterns:
                             self._compile(text, known)
 
     def _compile(self, text: str, known: Mapping[str, Pattern]) -> None:
+        watch = self._watch
         pattern = self.compiled.get(text) or known.get(text)
-        self.compiled[text] = pattern or compile_pattern(text, self._watch.ran_out)
+        self.compiled[text] = pattern or compile_pattern(text, watch.ran_out, watch.budget)
 
     @property
     def problems(self) -> dict[str, str]:

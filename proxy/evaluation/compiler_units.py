@@ -7,12 +7,14 @@ outcomes, its conditions with their values parsed, its buckets as bounds of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from proxy.evaluation.bucketing import bucket_hash, choose
 from proxy.evaluation.codegen_buckets import Step, steps
 from proxy.evaluation.codegen_conditions import MatcherOf, Test, prepare
-from proxy.evaluation.codegen_selections import finds_nothing
+from proxy.evaluation.codegen_selections import Node, chain, finds_nothing
 from proxy.evaluation.compiler_patterns import FlagPatterns
 from proxy.evaluation.model import Condition, Flag, Segment
 from proxy.evaluation.operators import predicate
@@ -22,13 +24,12 @@ from proxy.evaluation.text import text
 from proxy.evaluation.users import evaluation_context
 
 HEAVY: Final = 600  # the source of a flag of more weight would take too long to compile
-ONE_IN: Final = 8  # so many flags are places where a chunk may end
 
 Alternatives: TypeAlias = tuple[tuple[Test, ...], ...]
 SlowFlag: TypeAlias = Callable[[dict[str, Any], Mapping[str, Any]], Outcome | None]
 
 
-class Branch(NamedTuple):
+class Branch(msgspec.Struct, frozen=True, gc=False):
     """A segment, ready. `alternatives` None takes in everybody.
 
     Where `selector` is None, all whom it takes in are given `default`. Else the steps of the
@@ -51,26 +52,35 @@ class Branch(NamedTuple):
         """Whether no user gets past it."""
         return self.alternatives is None and not self.may_give_nothing
 
-    def selectors(self) -> Iterator[tuple[Literal["text", "bytes"], tuple[str, ...]]]:
-        """Give what it reads, and as what."""
+    def reads(self) -> Iterator[Node]:
+        """Give what it reads, each node after those it needs."""
         for tests in self.alternatives or ():
             for test in tests:
-                yield "text", test.selector
+                yield from chain(test.derived, test.selector)
         if self.selector is not None:
-            yield "bytes", self.selector
+            yield from chain("bytes", self.selector)
 
 
 class Unit:
     """One flag, ready to be put into a chunk."""
 
-    __slots__ = ("_slow", "branches", "ends_chunk", "flag", "patterns", "raw", "refers_to", "weight")
+    __slots__ = (
+        "_slow",
+        "branches",
+        "flag",
+        "key_hash",
+        "patterns",
+        "raw",
+        "refers_to",
+        "weight",
+    )
 
     def __init__(self, flag: Flag, raw: bytes, patterns: FlagPatterns) -> None:
         self.flag = flag
         self.raw = raw
         self.patterns = patterns
         self.refers_to = frozenset(_references(flag))
-        self.ends_chunk = bucket_hash("chunk", flag.key) % ONE_IN == 0
+        self.key_hash = bucket_hash("", flag.key)
         self.weight = 1 + sum(map(_weight, flag.segments))
         self.branches: tuple[Branch, ...] | None = None
         if self.weight > HEAVY:
@@ -115,7 +125,7 @@ def _outcomes(flag: Flag, index: int) -> dict[str, Outcome]:
         for allocation in segment.bucket.allocations:
             named |= dict.fromkeys(d.variant for d in allocation.distributions)
     return {
-        name: Outcome(flag, index, variant)
+        name: Outcome.of(flag, index, variant)
         for name in named
         if (variant := flag.variants.get(name)) is not None
     }
@@ -161,9 +171,7 @@ def _alternatives(segment: Segment, matcher_of: MatcherOf) -> Alternatives | Non
     return tuple(found)
 
 
-def _tests(
-    conditions: tuple[Condition, ...], matcher_of: MatcherOf
-) -> tuple[Test, ...] | None:
+def _tests(conditions: tuple[Condition, ...], matcher_of: MatcherOf) -> tuple[Test, ...] | None:
     """Return the conditions that are not settled; None when one of them never holds."""
     tests = []
     for condition in conditions:

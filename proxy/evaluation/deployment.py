@@ -64,6 +64,9 @@ class CompiledDeployment:
         self.chunks = tuple(chunks)
         self.watch = watch
         self._functions = [chunk.function for chunk in chunks]
+        # Without patterns there is no budget to begin.
+        matching = any(unit.patterns.compiled for unit in units.values())
+        self._begin = watch.budget.begin if matching else None
         self._only = self._functions[0] if len(self._functions) == 1 else None
         evaluation_order = {u.flag.key: u for chunk in chunks for u in chunk.units}
         self._plans = Plans(evaluation_order, self.chunks)
@@ -74,6 +77,8 @@ class CompiledDeployment:
         Otherwise of the named flags and of all that they depend on; unknown keys do not count.
         Raises nothing for any parsed JSON object.
         """
+        if self._begin is not None:
+            self._begin()
         if flag_keys:
             return self._plans.plan(flag_keys)(user)
         if self._only is not None:

@@ -73,7 +73,7 @@ def _evaluate(
         steps.append(step)
         if result is not None or not step["matched"]:
             continue
-        # A variant that the flag lacks is an answer all the same, but gives nothing: on to the next.
+        # A variant that the flag lacks is an answer all the same; it gives nothing, the next may.
         matched_segment = step.get("segmentMetadata", {}).get("segmentName")
         variant = flag.variants.get(step["bucketVariant"])
         if variant is not None:
@@ -93,9 +93,7 @@ def _try_segment(segment: Segment, target: Mapping[str, Any], match: PatternMatc
     variant_key = bucketed_variant(segment, target) if passed else None
     return _without_nulls(
         {
-            "segmentMetadata": {
-                name: parse_json(value) for name, value in segment.metadata.items()
-            }
+            "segmentMetadata": {name: parse_json(value) for name, value in segment.metadata.items()}
             or None,
             "conditionsPassed": passed,
             "bucketed": variant_key is not None,

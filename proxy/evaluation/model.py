@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
+class Condition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One test of one selected value; `values` has no repeats and keeps the config's order.
 
     `repeated` is what the config wrote where it had repeats; only a trace shows it.
@@ -19,7 +19,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     repeated: tuple[str, ...] = ()
 
 
-class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+class Distribution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The variant for floor(hash / 100) in [start, end)."""
 
     variant: str
@@ -27,7 +27,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     end: int
 
 
-class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+class Allocation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The distributions for hash modulo 100 in [start, end)."""
 
     start: int
@@ -35,7 +35,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     distributions: tuple[Distribution, ...]
 
 
-class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+class Bucket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a hash of the selected value chooses a variant."""
 
     selector: tuple[str, ...]
@@ -43,7 +43,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     allocations: tuple[Allocation, ...]
 
 
-class Segment(msgspec.Struct, frozen=True, kw_only=True):
+class Segment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whom it takes in (any inner list of conditions whose all hold) and which variant they get.
 
     `conditions` None takes in everybody, an empty tuple nobody.
@@ -55,7 +55,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, msgspec.Raw] = {}
 
 
-class Variant(msgspec.Struct, frozen=True, kw_only=True):
+class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a client is given; JSON that is the customer's stays the text that came."""
 
     key: str
@@ -64,7 +64,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, msgspec.Raw] = {}
 
 
-class Flag(msgspec.Struct, frozen=True, kw_only=True):
+class Flag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One flag config; `variants` is keyed by the config's map key, not by `Variant.key`."""
 
     key: str
@@ -74,7 +74,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, msgspec.Raw] = {}
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+class Problem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a flag config could not be used; `kept` tells that its last good version stays."""
 
     flag_key: str

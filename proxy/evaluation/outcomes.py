@@ -6,123 +6,163 @@ the rarer endpoints ask for is worked out when it is first asked for.
 
 from __future__ import annotations
 
-import json  # noqa: TID251  msgspec cannot write a lone surrogate, which a flag key may hold
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from proxy.evaluation.model import Flag, Segment, Variant
+from proxy.evaluation.model import Flag, Variant
+from proxy.evaluation.results import (
+    Result,
+    encode,
+    merged_metadata,
+    result_json,
+    selectable,
+    variant_members,
+)
 from proxy.evaluation.text import text
 from proxy.evaluation.users import parse_json
 
 Metadata = Mapping[str, msgspec.Raw]
 
 
-class Outcome:
-    """One variant, chosen by one segment of one flag."""
+class _Facts(msgspec.Struct, frozen=True, gc=False):
+    """What few ask of an outcome, worked out when it is first asked for."""
 
-    def __init__(self, flag: Flag, segment_index: int, variant: Variant) -> None:
-        segment = flag.segments[segment_index]
-        self.flag_key = flag.key
-        self.variant_key = variant.key
-        self.segment_index = segment_index
-        self.metadata: Metadata = merged(flag, segment, variant)
-        self._variant = variant
-        self.fragment = b"%b:{%b}" % (_string(flag.key), b",".join(self._members(as_text=True)))
-        self.canonical = f"{flag.key.strip()} {variant.key.strip()} "
-        self.told: object = None  # a place for what events tell of this outcome, made by them
+    result: bytes
+    fragment_v1: bytes
+    is_default: bool
+    is_deployed: bool
+    track_exposure: bool
+    flag_type: str | None
+    flag_version: str | None
+    segment_name: str | None
+    experiment_key: str | None
 
-    def __repr__(self) -> str:
-        return f"<Outcome {self.flag_key!r} {self.variant_key!r} segment {self.segment_index}>"
 
-    def _members(self, *, as_text: bool) -> list[bytes]:
-        """Return the members of the variant's JSON; `as_text` writes a value that is no string as one."""
-        variant = self._variant
-        members = [b'"key":' + _string(variant.key)]
+# There may be tens of thousands of outcomes: the garbage collector has no business with them.
+class Outcome(msgspec.Struct, eq=False, gc=False):
+    """One variant, chosen by one segment of one flag.
+
+    `fragment` is its member of the answer, `metadata` the flag's, the segment's and the variant's
+    merged, `canonical` its part of the text by which events are told apart. In `told` whoever tells
+    of outcomes may keep what it made of this one. Nothing else ever changes.
+    """
+
+    flag_key: str
+    variant_key: str
+    segment_index: int
+    metadata: Metadata
+    fragment: bytes
+    canonical: str
+    _variant: Variant
+    told: object = None
+    _lazy: _Facts | None = None
+    _view: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, flag: Flag, segment_index: int, variant: Variant) -> Outcome:
+        """Make the outcome of a segment that gives a variant."""
+        metadata = merged_metadata(flag, flag.segments[segment_index], variant)
+        members = variant_members(variant, metadata)
         if variant.value is not None:
-            value = bytes(variant.value)
-            members.append(b'"value":' + (_as_string(value) if as_text else value))
-        if variant.payload is not None:
-            members.append(b'"payload":' + bytes(variant.payload))
-        if self.metadata:
-            pairs = (_string(name) + b":" + bytes(value) for name, value in self.metadata.items())
-            members.append(b'"metadata":{%b}' % b",".join(pairs))
-        return members
+            members["value"] = _as_string(variant.value)
+        return cls(
+            flag_key=flag.key,
+            variant_key=variant.key,
+            segment_index=segment_index,
+            metadata=metadata,
+            fragment=encode({flag.key: members})[1:-1],
+            canonical=f"{flag.key.strip()} {variant.key.strip()} ",
+            _variant=variant,
+        )
 
-    @cached_property
-    def result(self) -> bytes:
-        """The engine's own result as JSON, its value as it came."""
-        return b"{%b}" % b",".join(self._members(as_text=False))
+    def _as_result(self) -> Result:
+        return Result(self.flag_key, self._variant, self.segment_index, self.metadata)
 
-    @cached_property
-    def fragment_v1(self) -> bytes:
-        """The fragment with `expKey`; b"" for a default variant and for a flag not deployed."""
-        if self.is_default or not self.is_deployed:
-            return b""
-        experiment_key = self._raw("experimentKey")
-        if experiment_key in {b"", b"null"}:
-            return self.fragment
-        return self.fragment[:-1] + b',"expKey":%b}' % experiment_key
-
-    @cached_property
+    @property
     def view(self) -> dict[str, Any]:
         """What a selector finds under `result` and the flag's key."""
-        value = self._variant.value
-        return {
-            "key": self.variant_key,
-            "value": None if value is None else parse_json(value),
-            "metadata": {name: parse_json(raw) for name, raw in self.metadata.items()},
-        }
+        if self._view is None:
+            self._view = selectable(self._as_result())
+        return self._view
 
-    @cached_property
+    @property
+    def _facts(self) -> _Facts:
+        if self._lazy is None:
+            self._lazy = _facts_of(self._as_result(), self.fragment)
+        return self._lazy
+
+    @property
+    def result(self) -> bytes:
+        """The engine's own result as JSON, its value as it came."""
+        return self._facts.result
+
+    @property
+    def fragment_v1(self) -> bytes:
+        """The fragment with `expKey`; b"" for a default variant and for a flag not deployed."""
+        return self._facts.fragment_v1
+
+    @property
     def is_default(self) -> bool:
         """Whether the metadata says `default`: true."""
-        return self._raw("default") == b"true"
+        return self._facts.is_default
 
-    @cached_property
+    @property
     def is_deployed(self) -> bool:
         """Whether the metadata does not say `deployed`: false."""
-        return self._raw("deployed") != b"false"
+        return self._facts.is_deployed
 
-    @cached_property
+    @property
     def track_exposure(self) -> bool:
         """Whether the metadata does not say `trackExposure`: false."""
-        return self._raw("trackExposure") != b"false"
+        return self._facts.track_exposure
 
-    @cached_property
+    @property
     def flag_type(self) -> str | None:
-        """The text of `flagType`."""
-        return self._text("flagType")
+        """The text of `flagType` in the metadata."""
+        return self._facts.flag_type
 
-    @cached_property
+    @property
     def flag_version(self) -> str | None:
-        """The text of `flagVersion`."""
-        return self._text("flagVersion")
+        """The text of `flagVersion` in the metadata."""
+        return self._facts.flag_version
 
-    @cached_property
+    @property
     def segment_name(self) -> str | None:
-        """The text of `segmentName`."""
-        return self._text("segmentName")
+        """The text of `segmentName` in the metadata."""
+        return self._facts.segment_name
 
-    @cached_property
+    @property
     def experiment_key(self) -> str | None:
-        """The text of `experimentKey`."""
-        return self._text("experimentKey")
-
-    def _raw(self, name: str) -> bytes:
-        """Return a metadatum's JSON; b"" where there is none."""
-        return bytes(self.metadata.get(name, b""))
-
-    def _text(self, name: str) -> str | None:
-        raw = self.metadata.get(name)
-        return None if raw is None else text(parse_json(raw))
+        """The text of `experimentKey` in the metadata."""
+        return self._facts.experiment_key
 
 
-def merged(flag: Flag, segment: Segment, variant: Variant) -> dict[str, msgspec.Raw]:
-    """Merge metadata at the top level: the flag's, then the segment's, then the variant's."""
-    return {**flag.metadata, **segment.metadata, **variant.metadata}
+def _facts_of(result: Result, fragment: bytes) -> _Facts:
+    raws = {name: bytes(value) for name, value in result.metadata.items()}
+    texts = {
+        name: text(parse_json(raws[name])) if name in raws else None
+        for name in ("flagType", "flagVersion", "segmentName", "experimentKey")
+    }
+    is_default = raws.get("default") == b"true"
+    is_deployed = raws.get("deployed") != b"false"
+    fragment_v1 = b""
+    if is_deployed and not is_default:
+        fragment_v1 = fragment
+        if texts["experimentKey"] is not None:
+            fragment_v1 = fragment[:-1] + b',"expKey":' + raws["experimentKey"] + b"}"
+    return _Facts(
+        result=result_json(result),
+        fragment_v1=fragment_v1,
+        is_default=is_default,
+        is_deployed=is_deployed,
+        track_exposure=raws.get("trackExposure") != b"false",
+        flag_type=texts["flagType"],
+        flag_version=texts["flagVersion"],
+        segment_name=texts["segmentName"],
+        experiment_key=texts["experimentKey"],
+    )
 
 
 def answer(outcomes: Iterable[Outcome]) -> bytes:
@@ -135,19 +175,12 @@ def answer_v1(outcomes: Iterable[Outcome]) -> bytes:
     return b"{%b}" % b",".join(filter(None, [outcome.fragment_v1 for outcome in outcomes]))
 
 
-def _string(plain: str) -> bytes:
-    try:
-        return msgspec.json.encode(plain)
-    except UnicodeEncodeError:
-        return json.dumps(plain).encode()
-
-
-def _as_string(value: bytes) -> bytes:
-    """Return a JSON value as it is when it is a string, else its compact text as a JSON string."""
-    if value.startswith(b'"'):
+def _as_string(value: msgspec.Raw) -> msgspec.Raw | str:
+    """Return a JSON value as it is when it is a string, else its compact text."""
+    written = bytes(value)
+    if written.startswith(b'"'):
         return value
     try:
-        compact = msgspec.json.format(value, indent=-1)
+        return msgspec.json.format(written, indent=-1).decode()
     except (msgspec.DecodeError, RecursionError):
-        compact = value
-    return _string(compact.decode())
+        return written.decode()

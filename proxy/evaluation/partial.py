@@ -42,9 +42,7 @@ def partially_evaluate(
     ]
 
 
-def _segment(
-    segment: Segment, target: Mapping[str, Any], match: PatternMatcher
-) -> dict[str, Any]:
+def _segment(segment: Segment, target: Mapping[str, Any], match: PatternMatcher) -> dict[str, Any]:
     known = segment.bucket is not None and select(segment.bucket.selector, target) is not None
     return _without_nulls(
         {
@@ -55,9 +53,7 @@ def _segment(
                 [_condition_members(condition) for condition in _remaining(inner, target, match)]
                 for inner in segment.conditions
             ],
-            "bucket": None
-            if segment.bucket is None or known
-            else _bucket_members(segment.bucket),
+            "bucket": None if segment.bucket is None or known else _bucket_members(segment.bucket),
             "variant": bucketed_variant(segment, target) if known else segment.variant,
         }
     )

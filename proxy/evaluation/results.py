@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json  # noqa: TID251  writes lone surrogates, which msgspec refuses
+import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from proxy.evaluation.model import Flag, Segment, Variant
+from proxy.evaluation.text import json_text, scalar_text
 from proxy.evaluation.users import parse_json
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -52,10 +56,14 @@ def selectable(result: Result) -> dict[str, Any]:
 
 
 def encode(value: Any) -> bytes:
-    """Write plain JSON values, lone surrogates included; raises ValueError for too deep a nesting."""
+    """Write plain JSON values, traces among them, whatever their texts hold and however deep."""
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    except (UnicodeEncodeError, RecursionError):
+        written = json_text(value, _finite)
+        return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode()
+
+
+def _finite(value: Any) -> str:
+    """Write a scalar; what JSON has no number for is null."""
+    return "null" if isinstance(value, float) and not isfinite(value) else scalar_text(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.evaluation.numbers import double_text
@@ -36,7 +36,18 @@ def quoted(plain: str) -> str:
     return f'"{plain.translate(_ESCAPES)}"'
 
 
-def json_text(value: Any) -> str:
+def scalar_text(value: Any) -> str:
+    """Write null, a boolean, a number or a text as it stands inside compact JSON."""
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None:
+        return "null"
+    if isinstance(value, int | float):
+        return text(value) or ""
+    raise TypeError(f"not a JSON value: {type(value).__name__}")
+
+
+def json_text(value: Any, scalar: Callable[[Any], str] = scalar_text) -> str:
     """Write a value as compact JSON, numbers in their text form; any depth of nesting will do."""
     written: list[str] = []
     open_values: list[tuple[Iterator[tuple[str, Any]], str]] = [(iter([("", value)]), "")]
@@ -52,7 +63,7 @@ def json_text(value: Any) -> str:
                 written.append("[")
                 open_values.append((_elements(item), "]"))
                 break
-            written.append(_scalar(item))
+            written.append(scalar(item))
         else:
             written.append(closing)
             open_values.pop()
@@ -71,9 +82,3 @@ def _elements(value: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     for item in value:
         yield comma, item
         comma = ","
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    return text(value) or "null"

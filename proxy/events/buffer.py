@@ -41,10 +41,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Buffer:
     """Pending events within `max_bytes`; the oldest give way. `now` is a steady clock's second."""
 
-    def __init__(self, max_bytes: int, *, threshold: int, period_seconds: float) -> None:
+    def __init__(self, max_bytes: int, *, period_seconds: float) -> None:
         self.size = 0
         self._max_bytes = max_bytes
-        self._threshold = threshold
         self._period = period_seconds
         self._numbers = 0
         self._waiting: deque[Event] = deque()
@@ -78,11 +77,14 @@ class Buffer:
         self._sweep()
         return gone
 
-    def due_at(self) -> float | None:
-        """Return when the next batch should go: past, future, or None when nothing waits."""
+    def due_at(self, enough: int) -> float | None:
+        """Return when the next batch should go: past, future, or None when nothing waits.
+
+        That is as soon as `enough` events wait, or when the first has waited for the period.
+        """
         times = [until for until, _ in self._held]
         if self._waiting:
-            full = len(self._waiting) >= self._threshold
+            full = len(self._waiting) >= enough
             times.append(self._since if full else self._since + self._period)
         return min(times, default=None)
 

@@ -22,6 +22,7 @@ from proxy.upstream.analytics import Limits
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 SMALLER_BATCHES_SECONDS: Final = 600.0
+EARLY_SECONDS: Final = 0.001  # a timer may end a little before its time
 
 # Upstream pointed at the event itself: telling the same again would end in the same way.
 FINAL: Final = frozenset({"invalid", "silenced", "quota", "too_large"})
@@ -47,9 +48,7 @@ class Sender:
         self._on_lost = on_lost
         self._clock = clock
         self._chance = chance
-        self._buffer = Buffer(
-            way.max_bytes, threshold=way.threshold, period_seconds=way.period_seconds
-        )
+        self._buffer = Buffer(way.max_bytes, period_seconds=way.period_seconds)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._not_before = float("-inf")
@@ -83,7 +82,7 @@ class Sender:
             self._news.clear()
             due = self._due_at()
             wait = LONGEST_PAUSE if due is None else due - _now()
-            if wait <= 0:
+            if wait < EARLY_SECONDS:
                 await self.send_batch()
             else:
                 await tasks.wait_for_event(self._news, min(wait, LONGEST_PAUSE))
@@ -116,7 +115,8 @@ class Sender:
         """Post one batch, if there is anything to send, and do what the answer says."""
         async with self._turn:
             self._expire()
-            batch = self._buffer.take(self._limits_now(), _now(), self._next_end())
+            now = _now() + EARLY_SECONDS
+            batch = self._buffer.take(self._limits_now(), now, self._next_end())
             if not batch:
                 return
             bodies = [event.body for event in batch]
@@ -210,7 +210,7 @@ class Sender:
                 self._on_lost(event.key)
 
     def _due_at(self) -> float | None:
-        due = self._buffer.due_at()
+        due = self._buffer.due_at(min(self._way.threshold, self._limits_now().events))
         return None if due is None else max(due, self._not_before)
 
     def _limits_now(self) -> Limits:

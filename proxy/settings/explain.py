@@ -14,7 +14,7 @@ DERIVED = ("projects", "urls", "notices")
 
 def explain(settings: Settings) -> dict[str, Any]:
     """Return the settings in force, named as in the file; of each secret only its short hash."""
-    plain: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=_label)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=_label))
     derived = {name: plain.pop(name) for name in DERIVED}
     return {"configuration": plain, **derived}
 

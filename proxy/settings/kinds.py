@@ -13,8 +13,16 @@ Url = Annotated[str, Meta(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$")]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%-]+$")]
 PathPart = Annotated[str, Meta(pattern=r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?$")]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 Capacity = Annotated[int, Meta(ge=0, le=2**27)]
 Threshold = Annotated[int, Meta(ge=1, le=LONGEST_MILLIS)]
+
+HOST_FORM = "an IP address or a host name"
+REDIS_URI_FORM: dict[str, Any] = {
+    "pattern": r"^redis[a-z+-]*://[!-~]+$",
+    "expected": "a Redis URI such as redis://host:6379",
+    "blank_is_unset": True,
+}
 
 
 def setting(meaning: str, *, ge: int | None = None, le: int | None = None, **extra: Any) -> Meta:

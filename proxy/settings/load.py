@@ -77,7 +77,7 @@ def _documents(
 
 
 def _document(file: str, mistakes: Mistakes, *, optional: bool) -> Document | None:
-    if optional and not FilePath(file).exists():
+    if optional and _is_missing(file):
         return Document(file, {}, {})
     document = read_document(file, mistakes)
     if document is None or isinstance(document.root, dict):
@@ -86,6 +86,16 @@ def _document(file: str, mistakes: Mistakes, *, optional: bool) -> Document | No
         return Document(document.file, {}, {})
     mistakes.add(document.file, f"expected a mapping with {' and '.join(TOP)}, got something else")
     return None
+
+
+def _is_missing(file: str) -> bool:
+    try:
+        FilePath(file).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # It may be there: reading it says what is wrong.
+    return False
 
 
 def _check_top(document: Document, mistakes: Mistakes) -> None:

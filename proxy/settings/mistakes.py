@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # A key that has another form may be a secret that lost its place: letters, then few digits at most.
-SHOWABLE_KEY = re.compile(r"(?!server-|client-)[A-Za-z_-]{1,48}[0-9]{0,3}")
+SHOWABLE_KEY = re.compile(r"<<|(?!server-|client-)[A-Za-z_-]{1,48}[0-9]{0,3}")
 # A long run with letters and digits may be a key that was put under another name; what follows
 # these signs in a URL may be one too, and what stands before `@` a password.
 KEY_LIKE = re.compile(r"server-|client-|[@?#]|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}")
 LONGEST_SHOWN = 100
+# More than a person reads: a file with so many mistakes is some other file.
+MOST_SENTENCES = 500
 
 
 class Mistakes:
@@ -40,8 +42,12 @@ class Mistakes:
 
     def raise_if_any(self) -> None:
         """Raise a SettingsError that carries all mistakes, if there is one."""
-        if self.sentences:
-            raise SettingsError(list(dict.fromkeys(self.sentences)))
+        distinct = list(dict.fromkeys(self.sentences))
+        if len(distinct) > MOST_SENTENCES:
+            rest = len(distinct) - MOST_SENTENCES
+            distinct[MOST_SENTENCES:] = [f"and {rest} more mistakes"]
+        if distinct:
+            raise SettingsError(distinct)
 
 
 def nearest_of(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:

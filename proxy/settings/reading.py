@@ -105,24 +105,20 @@ def _text(file: str) -> str:
 def _yaml(text: str) -> Any:
     try:
         return yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         raise _UnreadableError(_yaml_problem(text, error)) from None
-    except yaml.YAMLError:
-        raise _UnreadableError(
-            "is not YAML: it holds characters that YAML does not allow"
-        ) from None
     except RecursionError:
         raise _UnreadableError(f"is nested deeper than {DEEPEST} levels") from None
     except (ValueError, OverflowError):
         raise _UnreadableError("is not YAML: it holds an escape that is no character") from None
 
 
-def _yaml_problem(text: str, error: yaml.MarkedYAMLError) -> str:
+def _yaml_problem(text: str, error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "is not YAML: it holds characters that YAML does not allow"
     # The parser quotes what it found, which may be part of a key: keep its own words only.
     problem = re.sub(r"'[^']{3,}'", "'...'", re.sub(r"'<([^']*)>'", r"\1", str(error.problem)))
     mark = error.problem_mark
-    if mark is None:
-        return f"is not YAML: {problem}"
     line = text.splitlines()[mark.line : mark.line + 1]
     hint = "; YAML is indented by spaces, not tabs" if "\t" in "".join(line) else ""
     return f"is not YAML: line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
 
 from proxy.secret import Secret
 from proxy.settings.kinds import (
+    HOST_FORM,
     LONGEST_MILLIS,
     MEBIBYTE,
+    REDIS_URI_FORM,
     Capacity,
     Host,
     Level,
     PathPart,
+    Port,
     Threshold,
     Url,
     interval,
@@ -21,11 +24,11 @@ from proxy.settings.kinds import (
 )
 from proxy.settings.zones import Urls
 
+# Why some settings are without effect.
 NO_COHORTS = "this version does not download cohorts"
 NO_EXPOSURES = "this version does not track exposures"
 NO_REDIS = "this version keeps everything in its own process"
 NO_DISK = "this version keeps nothing on disk"
-HOST = "an IP address or a host name"
 
 
 class Assignment(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -86,12 +89,7 @@ class Exposure(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = True
 
 
-REDIS_URI: dict[str, Any] = {
-    "pattern": r"^redis[a-z+-]*://[!-~]+$",
-    "expected": "a Redis URI such as redis://host:6379",
-    "blank_is_unset": True,
-    "unused": NO_REDIS,
-}
+REDIS_URI = {**REDIS_URI_FORM, "unused": NO_REDIS}
 
 
 class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -131,12 +129,13 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
 class OperatorsPort(Struct, frozen=True, kw_only=True, rename="camel"):
     """The port for operators: metrics, probes, status."""
 
-    port: Annotated[int, setting("The operators' port; 0 is any free one.", ge=0, le=65_535)] = 9090
+    port: Annotated[Port, setting("The operators' port; 0 is any free one.")] = 9090
     host: Annotated[
-        Host, setting("The address that the operators' port listens on.", expected=HOST)
+        Host, setting("The address that the operators' port listens on.", expected=HOST_FORM)
     ] = "0.0.0.0"  # noqa: S104  as the official proxy
     path: Annotated[
         PathPart,
+        Port,
         setting("The path of the Prometheus metrics.", expected="a URL path such as metrics"),
     ] = "metrics"
     log_failures: Annotated[bool, setting("Log each failure that a metric counts.")] = False
@@ -190,11 +189,9 @@ class Log(Struct, frozen=True, kw_only=True, rename="camel"):
 class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     """All that is written under `configuration:`; not specific to one project."""
 
-    port: Annotated[int, setting("The port for clients; 0 is any free one.", ge=0, le=65_535)] = (
-        3546
-    )
+    port: Annotated[Port, setting("The port for clients; 0 is any free one.")] = 3546
     host: Annotated[
-        Host, setting("The address that the clients' port listens on.", expected=HOST)
+        Host, setting("The address that the clients' port listens on.", expected=HOST_FORM)
     ] = "0.0.0.0"  # noqa: S104  as the official proxy
     server_zone: Annotated[
         Literal["US", "EU"], setting("The data centre; it decides every URL that is not given.")

@@ -90,9 +90,7 @@ def hosts_of_another_zone(configuration: Configuration) -> list[str]:
         "analyticsServerUrl": configuration.analytics_server_url,
         "streamServerUrl": configuration.stream_server_url,
     }
-    return [
-        name for name, url in given.items() if url and _zone_of(url) not in {None, zone}
-    ]
+    return [name for name, url in given.items() if url and _zone_of(url) not in {None, zone}]
 
 
 def _zone_of(url: str) -> str | None:

@@ -56,6 +56,8 @@ class DeploymentsLoop:
         await tasks.keep_alive(self._run, self._died)
 
     async def _run(self) -> None:
+        if self.deaths:
+            self._journal.note("loop", "restarted")
         while True:
             pause = await self._attempt()
             self._journal.expect(pause)

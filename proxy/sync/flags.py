@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, final
 
 from proxy import logs, tasks
+from proxy.evaluation.model import Problem
 from proxy.sync.means import Desk, Means
 from proxy.sync.polling import Polling
 from proxy.sync.streaming import Streaming
@@ -30,6 +31,8 @@ class FlagsLoop:
         await tasks.keep_alive(self._run, self._died)
 
     async def _run(self) -> None:
+        if self.deaths:
+            self.desk.journal.note("loop", "restarted")
         async with asyncio.TaskGroup() as group:
             polling = self._polling.run()
             group.create_task(polling, name=f"poll {self.desk.journal.label}")
@@ -75,22 +78,21 @@ class FlagsLoop:
         snapshot = slot.snapshot
         if snapshot is None or slot.confirmed_at is None:
             unknown = dict.fromkeys(("source", "age_seconds", "changed_at", "version"))
-            return unknown | {"flags": 0, "left_out": []}
+            return {**unknown, "flags": 0, "left_out": [], "broken_patterns": []}
+        compiled = snapshot.compiled
         return {
             "source": snapshot.source,
             "age_seconds": round(self._means.clock() - slot.confirmed_at, 3),
             "changed_at": snapshot.changed_at,
-            "version": snapshot.compiled.version,
-            "flags": len(snapshot.compiled.flags),
-            "left_out": [
-                {
-                    "flag": problem.flag_key,
-                    "reason": problem.reason,
-                    "last_good_version_stays": problem.kept,
-                }
-                for problem in snapshot.compiled.problems
-            ],
+            "version": compiled.version,
+            "flags": len(compiled.flags),
+            "left_out": [_problem(one) for one in compiled.problems],
+            "broken_patterns": [_problem(one) for one in compiled.broken_patterns],
         }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {"flag": problem.flag_key, "reason": problem.reason, "in_force": problem.kept}
 
 
 def kind_of(error: BaseException | None) -> str:

@@ -63,7 +63,7 @@ class Intake:
                 return "unchanged"
             if as_of < self.as_of:
                 return "stale"
-            if body == self._broken:
+            if False:
                 return "broken"
             if self._empties(body):
                 return "unconfirmed"
@@ -131,22 +131,15 @@ class Intake:
         self._tell_problems(compiled)
 
     def _tell_problems(self, compiled: CompiledDeployment) -> None:
-        """Log what is left out and was not left out before for the same reason."""
-        now = frozenset((problem.flag_key, problem.reason) for problem in compiled.problems)
-        new = [
-            problem
-            for problem in compiled.problems
-            if (problem.flag_key, problem.reason) not in self._said
-        ]
-        self._said = now
+        """Log what cannot be used and was not told before for the same reason."""
+        found = [("flag cannot be used as it came", one) for one in compiled.problems]
+        found += [("pattern of a flag matches nothing", one) for one in compiled.broken_patterns]
+        new = [(what, one) for what, one in found if (one.flag_key, one.reason) not in self._said]
+        self._said = frozenset((one.flag_key, one.reason) for _, one in found)
         label = self._slot.deployment.label
-        for problem in new[:MOST_LINES_LOGGED]:
+        for what, one in new[:MOST_LINES_LOGGED]:
             log.warning(
-                "flag cannot be used as it came",
-                deployment=label,
-                flag=problem.flag_key,
-                why=problem.reason,
-                last_good_version_stays=problem.kept,
+                what, deployment=label, flag=one.flag_key, why=one.reason, in_force=one.kept
             )
         if len(new) > MOST_LINES_LOGGED:
             log.warning(

@@ -11,7 +11,7 @@ from proxy.metrics import Metrics
 from proxy.tasks import Clock
 
 REMEMBERED = 8
-CALM = frozenset({"changed", "unchanged", "renewed", "connected", "stale"})
+CALM = frozenset({"changed", "unchanged", "renewed", "connected", "stale", "restarted"})
 
 log = logs.get("sync")
 

@@ -1,6 +1,6 @@
 """The conformance vectors: what the reference engine answers, every row of every file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,10 @@ Row = dict[str, msgspec.Raw]
 """A vector's members as they stand in the file: numbers keep their text."""
 
 
-def rows(name: str, wanted: Callable[[Row], bool] = lambda _: True) -> Iterator[Any]:
+def rows(name: str, wanted: Callable[[Row], bool] = lambda _: True) -> list[Any]:
     """The rows of one file, each with its own name."""
-    for row in msgspec.json.decode((VECTORS / f"{name}.json").read_bytes(), type=list[Row]):
-        if wanted(row):
-            yield pytest.param(row, id=plain(row, "name"))
+    read = msgspec.json.decode((VECTORS / f"{name}.json").read_bytes(), type=list[Row])
+    return [pytest.param(row, id=plain(row, "name")) for row in read if wanted(row)]
 
 
 def table(name: str) -> list[dict[str, Any]]:
@@ -177,11 +176,14 @@ def test_partial_evaluation_leaves_what_the_reference_leaves(row: Row) -> None:
 # Here is what each such step tells: for each inner list tried, whether the conditions held.
 OTHERWISE = {
     ("random 2", "a", 3): ("null `set is not` holds", [[True, False]]),
-    ("random 2", "b", 0): ("null `set is not` holds", [[True, False]]),
+    ("random 2", "b", 0): ("null `set is not` holds", [[True, False], [False]]),
     ("random 3", "a", 1): ("no numbers: `greater` compares the texts", [[True, True]]),
-    ("random 4", "a", 0): ("a whole number keeps its last digit", [[True, False], [False]]),
-    ("random 4", "b", 0): ("a whole number keeps its last digit", [[True, False], [False]]),
-    ("random 4", "b", 2): ("no numbers: `greater` compares the texts", [[False], [True, False]]),
+    ("random 4", "a", 0): ("a whole number keeps its last digit", [[False]]),
+    ("random 4", "b", 0): ("a whole number keeps its last digit", [[False]]),
+    ("random 4", "b", 2): (
+        "no numbers: `greater` compares the texts",
+        [[False], [True, False], [False]],
+    ),
 }
 
 
@@ -198,8 +200,9 @@ def test_traces_tell_every_step(row: Row) -> None:
     told = msgspec.json.decode(encode(traces))
     for (name, key, index), (_, ours) in OTHERWISE.items():
         if name == plain(row, "name"):
-            step = told[key]["steps"].pop(index)
+            step = told[key]["steps"][index]
             assert held(step) == ours
             assert step["conditionsPassed"] == any(map(all, ours))
-            assert step != expected[key]["steps"].pop(index)
+            assert step != expected[key]["steps"][index]
+            expected[key]["steps"][index] = step
     assert told == expected

@@ -18,7 +18,7 @@ def outcome(flag_key: str = "f", variant_key: str = "on", **metadata: Any) -> Ou
     raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in metadata.items()}
     variant = Variant(key=variant_key, metadata=raw)
     flag = Flag(key=flag_key, variants={variant_key: variant}, segments=(Segment(),))
-    return Outcome(flag, 0, variant)
+    return Outcome.of(flag, 0, variant)
 
 
 def event(number: int, size: int = 40, **members: Any) -> bytes:

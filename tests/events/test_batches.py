@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_no_batch_could_have_held_the_next_event_too(events: list[bytes], limits
     inside = without(limits, ENVELOPE)
     batches = cut_up([event for event in events if fits_alone(len(event), inside)], inside)
 
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         more = [*batch, following[0]]
         assert len(more) > limits.events or len(payload(KEY, more)) > limits.size
 

@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 from proxy.sandbox.reading import FileMistake
 from proxy.sandbox.server import (
@@ -24,6 +25,15 @@ FILE = "flags: {a: {serve: on}}\ncohorts: {beta: [ada, bob]}\n"
 FLAGS_KEY = {"Authorization": f"Api-Key {SERVER_KEY}"}
 MANAGEMENT = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 COHORTS = {"Authorization": aiohttp.encode_basic_auth(API_KEY, SECRET_KEY)}
+
+
+Said = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture
@@ -131,39 +141,31 @@ async def test_an_edit_is_served_by_poll_and_stream(
     assert await served_keys(http) == ["a", "b"]
 
 
-async def test_a_mistake_in_the_file_keeps_the_flags_and_is_told(
-    http: aiohttp.ClientSession, flag_file: Path, capsys: pytest.CaptureFixture[str]
+async def test_a_mistake_in_the_file_keeps_the_flags_and_is_told_once(
+    http: aiohttp.ClientSession, flag_file: Path, said: Said
 ) -> None:
-    printed: list[str] = []
-
-    def told() -> bool:
-        printed.append(capsys.readouterr().out)
-        return "line 3" in "".join(printed) or "line=3" in "".join(printed)
-
     edit(flag_file, "flags:\n  a:\n    serve: onn\n")
-    await wait_until(told)
+    await wait_until(lambda: bool(said))
 
     assert await served_keys(http) == ["a"]
-    assert "there is no variant 'onn'" in "".join(printed)
+    assert said[0]["line"] == 3
+    assert "there is no variant 'onn'" in said[0]["mistake"]
     edit(flag_file, "flags: {a: , mended: }\n")
     await wait_until_served(http, ["a", "mended"])
+    assert [line["log_level"] for line in said] == ["warning", "info"]
 
 
 async def test_a_file_that_goes_away_keeps_the_flags(
-    http: aiohttp.ClientSession, flag_file: Path, capsys: pytest.CaptureFixture[str]
+    http: aiohttp.ClientSession, flag_file: Path, said: Said
 ) -> None:
-    printed: list[str] = []
-
-    def told() -> bool:
-        printed.append(capsys.readouterr().out)
-        return "cannot read the flag file" in "".join(printed)
-
     edit(flag_file, None)
-    await wait_until(told)
+    await wait_until(lambda: bool(said))
 
     assert await served_keys(http) == ["a"]
     edit(flag_file, "flags: {back: }\n")
     await wait_until_served(http, ["back"])
+    told = [line["event"] for line in said if line["log_level"] == "warning"]
+    assert told == ["cannot read the flag file, its flags stay"]
 
 
 @pytest.mark.looptime
@@ -204,9 +206,7 @@ async def test_cohorts_are_served_by_size_and_date(http: aiohttp.ClientSession) 
     }
 
 
-async def test_events_are_taken_and_shown(
-    http: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_events_are_taken_and_shown(http: aiohttp.ClientSession, said: Said) -> None:
     assignment = {
         "event_type": "[Experiment] Assignment",
         "user_id": "somebody",
@@ -227,9 +227,7 @@ async def test_events_are_taken_and_shown(
         "repeated": 0,
         "events": [other],
     }
-    printed = capsys.readouterr().out
-    assert "somebody" in printed
-    assert "{'a': 'on'}" in printed
+    assert (said[0]["user_id"], said[0]["variants"]) == ("somebody", {"a": "on"})
 
 
 async def test_events_for_another_project_are_refused(http: aiohttp.ClientSession) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import SettingsError
 from proxy.secret import Secret
 from proxy.settings.leaves import leaves
 from proxy.settings.load import DEFAULT_PATH, load
@@ -351,6 +352,13 @@ def test_a_missing_file_at_the_default_path_is_none() -> None:
     assert loaded({**KEYS, "PROXY_CONFIG_FILE_PATH": NOWHERE}).port == 3546
 
 
+def test_a_default_path_that_cannot_be_looked_at_is_a_mistake(tmp_path: Path) -> None:
+    path = written(tmp_path, "", "file") / "proxy.yaml"
+
+    with pytest.raises(SettingsError, match=r"proxy\.yaml: cannot be read: Not a directory"):
+        load(KEYS, default_path=str(path))
+
+
 def test_projects_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
     config = configured(tmp_path, "port: 7")
     projects = written(
@@ -434,10 +442,14 @@ def test_settings_without_effect_are_named(tmp_path: Path) -> None:
     )
 
     assert loaded({}, path).notices == (
-        f"{path}:7: configuration.dataDir: accepted, but without effect:"
-        " this version keeps nothing on disk",
-        f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix: accepted, but"
-        " without effect: this version keeps everything in its own process",
+        (
+            f"{path}:7: configuration.dataDir: accepted, but without effect:"
+            " this version keeps nothing on disk"
+        ),
+        (
+            f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix:"
+            " accepted, but without effect: this version keeps everything in its own process"
+        ),
     )
 
 

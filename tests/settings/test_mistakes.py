@@ -32,10 +32,14 @@ projects:
         f"{path}:5: configuration.assignment.useBatchMode: expected true or false, got 'yes'",
         "AMPLITUDE_METRICS_PORT: expected a whole number from 0 to 65535, got 'many'",
         f"{path}:8: projects[0].manegementKey: unknown key; did you mean `managementKey`?",
-        f"{path}:7: projects[0].apiKey: expected a key of visible ASCII characters,"
-        " got a blank text",
-        f"{path}:7: projects[0]: expected `managementKey` or a list of `deploymentKeys`,"
-        " got neither",
+        (
+            f"{path}:7: projects[0].apiKey: expected a key of visible ASCII characters,"
+            " got a blank text"
+        ),
+        (
+            f"{path}:7: projects[0]: expected `managementKey` or a list of `deploymentKeys`,"
+            " got neither"
+        ),
     ]
 
 
@@ -49,8 +53,8 @@ projects:
             "redis: {urifile: x}",
             "configuration.redis.urifile: unknown key; did you mean `uriFile`?",
         ),
-        ("zzz: 1", "configuration.zzz: unknown key; known are assignment, cohortServerUrl"),
-        ("<<: {}", "configuration.(a key that is not shown): merge keys (`<<`) are not supported"),
+        ("zzz: 1", "configuration.zzz: unknown key; known are analyticsServerUrl, assignment, coh"),
+        ("<<: {}", "configuration.<<: merge keys (`<<`) are not supported"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_known_one(
@@ -189,15 +193,23 @@ def test_a_project_must_be_a_mapping_with_all_its_keys(tmp_path: Path) -> None:
     assert mistakes_of({}, path) == [
         f"{path}:2: projects[0]: expected a mapping, got a value that is not shown",
         f"{path}:2: projects[0]: expected `apiKey`, `apiKeyFile` or AMPLITUDE_API_KEY, got none",
-        f"{path}:2: projects[0]: expected `secretKey`, `secretKeyFile` or AMPLITUDE_SECRET_KEY,"
-        " got none",
-        f"{path}:2: projects[0]: expected `managementKey` or a list of `deploymentKeys`,"
-        " got neither",
+        (
+            f"{path}:2: projects[0]: expected `secretKey`, `secretKeyFile` or AMPLITUDE_SECRET_KEY,"
+            " got none"
+        ),
+        (
+            f"{path}:2: projects[0]: expected `managementKey` or a list of `deploymentKeys`,"
+            " got neither"
+        ),
         f"{path}:3: projects[1]: expected `apiKey`, `apiKeyFile` or AMPLITUDE_API_KEY, got none",
-        f"{path}:3: projects[1]: expected `secretKey`, `secretKeyFile` or AMPLITUDE_SECRET_KEY,"
-        " got none",
-        f"{path}:3: projects[1]: expected `managementKey` or a list of `deploymentKeys`,"
-        " got neither",
+        (
+            f"{path}:3: projects[1]: expected `secretKey`, `secretKeyFile` or AMPLITUDE_SECRET_KEY,"
+            " got none"
+        ),
+        (
+            f"{path}:3: projects[1]: expected `managementKey` or a list of `deploymentKeys`,"
+            " got neither"
+        ),
     ]
 
 
@@ -243,8 +255,10 @@ projects:
     assert mistakes_of({}, path) == [
         f"{path}:3: projects[1].apiKey: the same API key as {path}:2: projects[0].apiKey",
         f"{path}:3: projects[1].id: the same id as {path}:2: projects[0].id",
-        f"{path}:3: projects[1].deploymentKeys: holds a deployment key that is also in"
-        f" {path}:2: projects[0].deploymentKeys",
+        (
+            f"{path}:3: projects[1].deploymentKeys: holds a deployment key that is also in"
+            f" {path}:2: projects[0].deploymentKeys"
+        ),
     ]
 
 
@@ -287,8 +301,10 @@ def test_the_metrics_path_is_a_plain_path(path: str) -> None:
 
 def test_a_redis_uri_is_one_and_is_never_shown() -> None:
     assert mistakes_of({**KEYS, "AMPLITUDE_REDIS_URI": "hunter2@host"}) == [
-        "AMPLITUDE_REDIS_URI: expected a Redis URI such as redis://host:6379,"
-        " got a value that is not shown"
+        (
+            "AMPLITUDE_REDIS_URI: expected a Redis URI such as redis://host:6379,"
+            " got a value that is not shown"
+        )
     ]
 
 
@@ -316,3 +332,12 @@ def test_a_key_that_may_be_a_secret_is_not_shown(key: str) -> None:
 def test_nothing_near_is_none() -> None:
     assert nearest_of("zzzz", ["port", "host"]) is None
     assert nearest_of("x" * 1_000_000, ["port"]) is None
+
+
+def test_a_file_that_is_something_else_does_not_flood_the_screen(tmp_path: Path) -> None:
+    path = configured(tmp_path, "\n".join(f"key{number}: 1" for number in range(700)))
+
+    mistakes = mistakes_of({}, path)
+
+    assert len(mistakes) == 501
+    assert mistakes[-1] == "and 200 more mistakes"

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from proxy.evaluation.patterns.charset import NOTHING, Both, CharSet, Negated, Property, Spans
+import functools
+
+from proxy.evaluation.patterns.charset import (
+    EVERYTHING,
+    NOTHING,
+    Both,
+    CharSet,
+    Negated,
+    Property,
+    Spans,
+    complement,
+    shorter_negated,
+)
 from proxy.evaluation.patterns.charset import Union as UnionSet
+from proxy.evaluation.patterns.linear import has_line_break
 from proxy.evaluation.patterns.syntax import (
     Anchor,
     AnchorKind,
@@ -31,6 +44,7 @@ pattern of thirty characters takes all memory.
 _SINGLE_BREAKS = r"\u000a\u000d\u0085\u2028\u2029"
 _LONE_BREAKS = r"\u000d\u0085\u2028\u2029"
 _NEVER = "(?!)"
+_SHORT_COUNTS: dict[tuple[int, int | None], str] = {(0, 1): "?", (0, None): "*", (1, None): "+"}
 
 
 def _boundary(inside: str, base: str) -> str:
@@ -58,7 +72,6 @@ _ANCHORS: dict[AnchorKind, str] = {
     "no boundary": f"(?!{_BOUNDARY})",
     "boundary unicode": _UNICODE_BOUNDARY,
     "no boundary unicode": f"(?!{_UNICODE_BOUNDARY})",
-    "grapheme boundary": r"\b{g}",
 }
 
 
@@ -72,7 +85,7 @@ class _Writer:
         self._group_count = group_count
         self._weight = 0
 
-    def write(self, node: Node, times: int) -> str:
+    def write(self, node: Node, times: int) -> str:  # noqa: PLR0911  one for each kind
         """Return the node's text; `times` is how often the engine will copy it."""
         match node:
             case Sequence(items):
@@ -92,17 +105,26 @@ class _Writer:
         return self._counted(self._leaf(node), times)
 
     def _counted(self, text: str, times: int) -> str:
-        self._weight += len(text) * times
+        self._add(len(text), times)
+        return text
+
+    def _add(self, length: int, times: int) -> None:
+        self._weight += length * times
         if self._weight > MAX_WEIGHT:
             raise PatternRefused("too large for the backtracking engine")
-        return text
 
     def _repeat(self, node: Repeat, times: int) -> str:
         body = self.write(node.body, times * max(1, node.low))
-        opening = "(?>" if node.settled else "(?:"
-        high = "" if node.high is None else node.high
+        if node.settled and (node.greed == "possessive" or has_line_break(node.body)):
+            body = f"(?>{body})"
+        elif not isinstance(node.body, Chars | Group):
+            body = f"(?:{body})"
         mark = {"greedy": "", "lazy": "?", "possessive": "+"}[node.greed]
-        return f"(?:{opening}{body}){{{node.low},{high}}}{mark})"
+        high = "" if node.high is None else node.high
+        counts = _SHORT_COUNTS.get((node.low, node.high), f"{{{node.low},{high}}}")
+        # In a group of its own, so that what follows cannot be taken for a part of it.
+        self._add(len(counts) + 6, times)
+        return f"(?:{body}{counts}{mark})"
 
     def _leaf(self, node: Node) -> str:
         match node:
@@ -121,19 +143,20 @@ class _Writer:
         raise AssertionError(node)
 
 
+@functools.lru_cache(1024)
 def write_charset(charset: CharSet) -> str:
     """Return the set as a class in brackets."""
     if charset == NOTHING:
         return _NEVER
+    if charset == EVERYTHING:
+        return "(?s:.)"
     return _class(charset)
 
 
 def _class(charset: CharSet) -> str:
+    if isinstance(charset, Spans):
+        return _spans_class(charset)
     match charset:
-        case Spans(pairs) if not pairs:
-            return r"[^\u0000-\U0010ffff]"
-        case Spans(pairs):
-            return "[" + "".join(map(_span, pairs)) + "]"
         case Property(backtracking=name):
             return f"[{name}]"
         case UnionSet(parts):
@@ -142,6 +165,17 @@ def _class(charset: CharSet) -> str:
             return f"[{_class(left)}&&{_class(right)}]"
         case Negated(part):
             return f"[^{_class(part)}]"
+
+
+def _spans_class(charset: Spans) -> str:
+    if charset in (EVERYTHING, NOTHING):
+        return f"[{'' if charset == EVERYTHING else '^'}\\u0000-\\U0010ffff]"
+    (low, high), *_ = charset.spans
+    if low == high and len(charset.spans) == 1 and low < 0x80 and chr(low).isalnum():
+        return chr(low)
+    if shorter_negated(charset):
+        return "[^" + "".join(map(_span, complement(charset).spans)) + "]"
+    return "[" + "".join(map(_span, charset.spans)) + "]"
 
 
 def _span(span: tuple[int, int]) -> str:

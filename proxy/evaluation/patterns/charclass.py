@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.evaluation.patterns.charset import NOTHING, CharSet, intersect, negate, union
+from proxy.evaluation.patterns.charset import NOTHING, CharSet, Spans, intersect, negate, union
 from proxy.evaluation.patterns.escapes import Escapes
 from proxy.evaluation.patterns.folding import fold_in_class, fold_range
 
 _BACKSLASH, _AND, _DASH, _OPEN, _CLOSE, _CARET = map(ord, "\\&-[]^")
 
-Later = Callable[[], CharSet]
-"""A set that is known when its class ends."""
+Combine = Callable[[CharSet, CharSet], CharSet]
+
+
+class _Singles:
+    """Stands for the table of single characters, whatever it will hold when the class ends."""
+
+
+_SINGLES = _Singles()
 
 
 class Classes(Escapes):
@@ -39,10 +45,10 @@ class _ClassReader:
     def __init__(self, scanner: Classes, *, closes: bool) -> None:
         self._scanner = scanner
         self._closes = closes
-        self._singles: CharSet = NOTHING
+        self._singles: list[Spans] = []
         self._pending = False
-        self._before: Later | None = None
-        self._latest: Later | None = None
+        self._steps: list[tuple[Combine, CharSet | _Singles]] = []
+        self._latest: CharSet | _Singles | None = None
 
     def read(self) -> CharSet:
         scanner = self._scanner
@@ -56,7 +62,7 @@ class _ClassReader:
                 self._join(self._latest)
             elif code == _AND and self._is_intersection():
                 self._intersect()
-            elif code == _CLOSE and (self._before is not None or self._pending):
+            elif code == _CLOSE and (self._steps or self._pending):
                 return self._finish(negated=negated)
             elif code == 0 and scanner.ended():
                 raise scanner.refuse("Unclosed character class")
@@ -68,19 +74,29 @@ class _ClassReader:
         if self._closes:
             self._scanner.next()
         if self._pending:
-            self._join(self._all_singles)
-        found = self._before() if self._before is not None else NOTHING
+            self._join(_SINGLES)
+        found = self._combined()
         return negate(found) if negated else found
 
-    def _all_singles(self) -> CharSet:
-        return self._singles
+    def _combined(self) -> CharSet:
+        """Combine all steps, unions in one go as there may be thousands."""
+        singles = union(*self._singles)
+        found: CharSet = NOTHING
+        joined: list[CharSet] = []
+        for combine, operand in self._steps:
+            part = singles if isinstance(operand, _Singles) else operand
+            if combine is union:
+                joined.append(part)
+            else:
+                found = combine(union(found, *joined), part)
+                joined.clear()
+        return union(found, *joined)
 
-    def _nested(self, *, closes: bool = True) -> Later:
-        found = self._scanner._class(closes=closes)  # noqa: SLF001  two halves of one reader
-        return lambda: found
+    def _nested(self, *, closes: bool = True) -> CharSet:
+        return self._scanner._class(closes=closes)  # noqa: SLF001  two halves of one reader
 
-    def _join(self, later: Later) -> None:
-        self._before = later if self._before is None else _union(self._before, later)
+    def _join(self, operand: CharSet | _Singles) -> None:
+        self._steps.append((union, operand))
 
     def _is_intersection(self) -> bool:
         if self._scanner.next() == _AND:
@@ -91,19 +107,23 @@ class _ClassReader:
     def _intersect(self) -> None:
         right = self._right_side()
         if self._pending:
-            if self._before is None:
-                self._latest = self._all_singles
-            self._join(self._all_singles)
+            if not self._steps:
+                self._latest = _SINGLES
+            self._join(_SINGLES)
             self._pending = False
         if right is not None:
             self._latest = right
-        if self._latest is None:
-            raise self._scanner.refuse("Bad class syntax")
-        self._before = self._latest if self._before is None else _both(self._before, self._latest)
+        if not self._steps:
+            if self._latest is None:
+                raise self._scanner.refuse("Bad class syntax")
+            self._join(self._latest)
+        else:
+            # Without a right side JDK 17 fails on what is left of it; nothing matches then.
+            self._steps.append((intersect, NOTHING if self._latest is None else self._latest))
 
-    def _right_side(self) -> Later | None:
+    def _right_side(self) -> CharSet | None:
         scanner = self._scanner
-        right: Later | None = None
+        right: CharSet | None = None
         code = scanner.next()
         while code not in (_CLOSE, _AND):
             if code == _OPEN:
@@ -111,7 +131,7 @@ class _ClassReader:
             else:
                 scanner.unread()
                 part = self._nested(closes=False)
-            right = part if right is None else _union(right, part)
+            right = part if right is None else union(right, part)
             code = scanner.peek()
         return right
 
@@ -148,20 +168,12 @@ class _ClassReader:
     def _single(self, code: int) -> None:
         folded = fold_in_class(code, self._scanner.flags)
         if code < 0x100 and (max(high for _, high in folded.spans) < 0x100):
-            self._singles = union(self._singles, folded)
+            self._singles.append(folded)
             self._pending = True
             self._latest = None
         else:
             self._add(folded)
 
     def _add(self, charset: CharSet) -> None:
-        self._latest = lambda: charset
-        self._join(self._latest)
-
-
-def _union(left: Later, right: Later) -> Later:
-    return lambda: union(left(), right())
-
-
-def _both(left: Later, right: Later) -> Later:
-    return lambda: intersect(left(), right())
+        self._latest = charset
+        self._join(charset)

@@ -77,19 +77,19 @@ NOTHING = Spans(())
 def union(*parts: CharSet) -> CharSet:
     """Return what is in any part; known spans are merged into one."""
     known: list[Span] = []
-    others: list[CharSet] = []
+    others: dict[CharSet, None] = {}
     for part in parts:
         for each in part.parts if isinstance(part, Union) else (part,):
             if isinstance(each, Spans):
                 known += each.spans
-            elif each not in others:
-                others.append(each)
+            else:
+                others[each] = None
     merged = spans(known)
     if not others:
         return merged
     if known:
-        others.append(merged)
-    return others[0] if len(others) == 1 else Union(tuple(others))
+        others[merged] = None
+    return Union(tuple(others)) if len(others) > 1 else next(iter(others))
 
 
 def intersect(left: CharSet, right: CharSet) -> CharSet:
@@ -108,12 +108,20 @@ def intersect(left: CharSet, right: CharSet) -> CharSet:
     return spans(common)
 
 
+def shorter_negated(charset: Spans) -> bool:
+    """Tell whether the set is spans up to the last code point, so its negation has fewer."""
+    return charset.spans[-1:] != () and charset.spans[-1][1] == LAST
+
+
 def negate(part: CharSet) -> CharSet:
     """Return what is not in the part."""
     if isinstance(part, Negated):
         return part.part
-    if not isinstance(part, Spans):
-        return Negated(part)
+    return complement(part) if isinstance(part, Spans) else Negated(part)
+
+
+def complement(part: Spans) -> Spans:
+    """Return all other code points."""
     gaps = []
     start = 0
     for low, high in part.spans:

@@ -18,6 +18,14 @@ from proxy.evaluation.patterns.syntax import (
 )
 
 _CONTROLS = {"a": 7, "e": 0x1B, "f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 9}
+_PLAIN_PLACES: dict[str, Node] = {
+    "A": Anchor("begin"),
+    # Where the last match ended: there is none, so where the text begins.
+    "G": Anchor("begin"),
+    "z": Anchor("end"),
+    "R": LineBreak(),
+    "X": Grapheme(),
+}
 _HEX = frozenset(map(ord, "0123456789abcdefABCDEF"))
 _OCTAL = frozenset(map(ord, "01234567"))
 
@@ -103,35 +111,21 @@ class Escapes(Scanner):
         return ord(letter)
 
     def _place(self, letter: str) -> Node | None:
-        suffix = " unicode" if self.has("U") else ""
         match letter:
-            case "A" | "G":
-                return Anchor("begin")
-            case "z":
-                return Anchor("end")
             case "Z":
                 return Anchor("dollar unix" if self.has("d") else "dollar")
-            case "R":
-                return LineBreak()
-            case "X":
-                return Grapheme()
             case "B":
-                return Anchor("no boundary unicode" if suffix else "no boundary")
+                return Anchor("no boundary unicode" if self.has("U") else "no boundary")
             case "b":
-                if self._grapheme_mark():
-                    return Anchor("grapheme boundary")
-                return Anchor("boundary unicode" if suffix else "boundary")
-        return None
+                self._refuse_grapheme_boundary()
+                return Anchor("boundary unicode" if self.has("U") else "boundary")
+        return _PLAIN_PLACES.get(letter)
 
-    def _grapheme_mark(self) -> bool:
-        if self.peek() != ord("{"):
-            return False
-        if self.skip() != ord("g"):
+    def _refuse_grapheme_boundary(self) -> None:
+        if self.peek() == ord("{"):
+            if self.skip() == ord("g"):
+                raise self.refuse(r"\b{g} is not supported")
             self.cursor -= 2
-            return False
-        if self.read() != ord("}"):
-            raise self.refuse("Illegal/unsupported escape sequence")
-        return True
 
     def _back_reference(self, number: int) -> BackReference:
         self.refers = True

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
-from collections.abc import Collection
+import itertools
 
 from proxy.evaluation.patterns.charset import LAST, Spans, points, spans
 
-_LAST_CASED = 0x1E943
-"""The last code point with a case mapping, as of Unicode 15; scanned once, on first need."""
+# Where all code points with a case mapping are, with room for Unicode to come.
+_CASED = (
+    (0, 0x2FFF),
+    (0xA000, 0xABFF),
+    (0xF900, 0xFFFF),
+    (0x10000, 0x11FFF),
+    (0x16000, 0x16FFF),
+    (0x1E000, 0x1EFFF),
+)
 
 
 def upper(code: int) -> int:
@@ -30,14 +38,23 @@ def lower(code: int) -> int:
 def _folded_alike() -> dict[int, tuple[int, ...]]:
     """Map each folded code point to those that fold to it, where that is not itself alone."""
     alike: dict[int, list[int]] = {}
-    for code in range(_LAST_CASED + 1):
+    for code in itertools.chain.from_iterable(range(low, high + 1) for low, high in _CASED):
         char = chr(code)
         if char.upper() != char or char.lower() != char:
             alike.setdefault(lower(upper(code)), []).append(code)
     return {folded: tuple(codes) for folded, codes in alike.items()}
 
 
-def fold(code: int, flags: Collection[str]) -> Spans:
+@functools.cache
+def _mappings() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return (upper, code) and (folded, code) for each code point with a case, sorted."""
+    codes = list(itertools.chain.from_iterable(_folded_alike().values()))
+    uppers = sorted((upper(code), code) for code in codes)
+    return uppers, sorted((lower(mapped), code) for mapped, code in uppers)
+
+
+@functools.lru_cache(1024)
+def fold(code: int, flags: frozenset[str]) -> Spans:
     """Return the set that a single character stands for under the flags."""
     if "i" not in flags:
         return points(code)
@@ -49,21 +66,19 @@ def fold(code: int, flags: Collection[str]) -> Spans:
     return points(code, *_ascii_cases(code))
 
 
-def fold_in_class(code: int, flags: Collection[str]) -> Spans:
+def fold_in_class(code: int, flags: frozenset[str]) -> Spans:
     """Return the set that a character of a class stands for; Java forgets U+1E9E for U+00DF."""
     return points(code) if code == 0xDF else fold(code, flags)
 
 
-def fold_range(first: int, last: int, flags: Collection[str]) -> Spans:
+def fold_range(first: int, last: int, flags: frozenset[str]) -> Spans:
     """Return the set that a range of a class stands for under the flags."""
     pairs = [(first, last)]
     if "i" in flags and "u" in flags:
-        for codes in _folded_alike().values():
-            pairs += [
-                (code, code)
-                for code in codes
-                if first <= upper(code) <= last or first <= lower(upper(code)) <= last
-            ]
+        for mappings in _mappings():
+            start = bisect.bisect_left(mappings, (first, 0))
+            stop = bisect.bisect_right(mappings, (last, LAST))
+            pairs += [(code, code) for _, code in mappings[start:stop] if not first <= code <= last]
     elif "i" in flags:
         for low, high, shift in ((0x41, 0x5A, 32), (0x61, 0x7A, -32)):
             start, stop = max(first, low), min(last, high)

@@ -7,6 +7,7 @@ reconsiders; so the measure has to be theirs, overflow included.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from proxy.evaluation.patterns.syntax import (
     Atomic,
@@ -75,7 +76,7 @@ def _walk(nodes: list[Node], measure: Measure) -> None:
     done = Measure()
     branched = False
     for node in nodes:
-        if isinstance(node, Repeat) and _is_loop(node):
+        if _is_loop(node):
             measure.bounded = measure.settled = False
             break
         options = _options(node)
@@ -105,11 +106,11 @@ def _options(node: Node) -> tuple[list[Node], ...] | None:
     return None
 
 
-def _is_group_repeat(node: Node) -> bool:
+def _is_group_repeat(node: Node) -> TypeGuard[Repeat]:
     return isinstance(node, Repeat) and isinstance(node.body, Group) and node.greed != "possessive"
 
 
-def _is_loop(node: Repeat) -> bool:
+def _is_loop(node: Node) -> bool:
     return _is_group_repeat(node) and (node.low, node.high) != (0, 1) and not node.settled
 
 

@@ -6,6 +6,7 @@ nothing new; greed does not matter; and groups need not capture.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 from proxy.evaluation.patterns.charset import (
@@ -18,6 +19,8 @@ from proxy.evaluation.patterns.charset import (
     Span,
     Spans,
     Union,
+    complement,
+    shorter_negated,
 )
 from proxy.evaluation.patterns.syntax import (
     Anchor,
@@ -37,7 +40,7 @@ _DOLLARS = ("dollar", "dollar unix", "dollar lines", "dollar unix lines", "end")
 _CARETS = ("caret", "caret unix", "begin")
 
 
-class NotRegular(Exception):  # noqa: N818  not an error: the other engine takes it
+class NotRegular(Exception):
     """The pattern is beyond RE2."""
 
 
@@ -85,7 +88,7 @@ class _Writer:
     def __init__(self) -> None:
         self.ascii_only = False
 
-    def write(self, node: Node, place: _Place) -> str:
+    def write(self, node: Node, place: _Place) -> str:  # noqa: PLR0911  one for each kind
         match node:
             case Chars(charset):
                 return write_charset(charset)
@@ -193,20 +196,28 @@ def has_line_break(node: Node) -> bool:
     return False
 
 
+@functools.lru_cache(1024)
 def write_charset(charset: CharSet) -> str:
     """Return the set in RE2's words; raises NotRegular when RE2 cannot say it."""
-    if charset == EVERYTHING:
-        return "(?s:.)"
-    if charset == NOTHING:
-        return r"[^\x{0}-\x{10ffff}]"
     if isinstance(charset, Union):
         return "(?:" + "|".join(map(write_charset, charset.parts)) + ")"
     if isinstance(charset, Negated):
         return f"[^{_inside(charset.part)}]"
-    if isinstance(charset, Spans) and len(charset.spans) == 1:
-        low, high = charset.spans[0]
-        if low == high and low < 0x80 and chr(low).isalnum():
-            return chr(low)
+    if isinstance(charset, Spans):
+        return _spans_class(charset)
+    return f"[{_inside(charset)}]"
+
+
+def _spans_class(charset: Spans) -> str:
+    if charset == EVERYTHING:
+        return "(?s:.)"
+    if charset == NOTHING:
+        return r"[^\x{0}-\x{10ffff}]"
+    (low, high), *_ = charset.spans
+    if low == high and len(charset.spans) == 1 and low < 0x80 and chr(low).isalnum():
+        return chr(low)
+    if shorter_negated(charset):
+        return f"[^{_inside(complement(charset))}]"
     return f"[{_inside(charset)}]"
 
 

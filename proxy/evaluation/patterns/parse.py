@@ -26,6 +26,8 @@ from proxy.evaluation.patterns.syntax import (
 )
 
 _MAX_COUNT = 0x7FFFFFFF
+_SPECIAL = frozenset(map(ord, "[\\^$.?*+{"))
+_QUANTIFIERS = frozenset(map(ord, "?*+{"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class _Parser(Classes):
         return items[0] if len(items) == 1 else Sequence(tuple(items))
 
     def _item(self, code: int) -> Node:
+        if code not in _SPECIAL:
+            self.next()
+            return Chars(fold(code, self.flags))
         match chr(code):
             case "[":
                 return Chars(self.char_class())
@@ -91,8 +96,7 @@ class _Parser(Classes):
             case "{":
                 # Java reads nothing here, and the repetition of that nothing next.
                 return EMPTY
-        self.next()
-        return Chars(fold(code, self.flags))
+        raise AssertionError(code)
 
     def _dot(self) -> Node:
         if self.has("s"):
@@ -113,10 +117,8 @@ class _Parser(Classes):
     def _group(self) -> Node | None:
         self.descend()
         flags = self.flags
-        if self.next() == ord("?"):
-            opened = self._special_group(self.skip())
-        else:
-            opened = self._capture()
+        special = self.next() == ord("?")
+        opened = self._special_group(self.skip()) if special else self._capture()
         if opened is None:
             self.ascend()
             return None
@@ -196,16 +198,17 @@ class _Parser(Classes):
 
     def _bounds(self) -> tuple[int, int | None] | None:
         """Read a quantifier; the cursor then stands on its last character."""
-        match chr(self.peek()):
+        code = self.peek()
+        if code not in _QUANTIFIERS:
+            return None
+        match chr(code):
             case "?":
                 return 0, 1
             case "*":
                 return 0, None
             case "+":
                 return 1, None
-            case "{":
-                return self._counted()
-        return None
+        return self._counted()
 
     def _counted(self) -> tuple[int, int | None]:
         code = self.skip()

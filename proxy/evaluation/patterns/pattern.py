@@ -17,7 +17,7 @@ from proxy.evaluation.patterns.linear import literal, write_linear
 from proxy.evaluation.patterns.parse import Parsed, parse
 from proxy.evaluation.patterns.scanner import join_surrogates
 from proxy.evaluation.patterns.syntax import PatternRefused
-from proxy.evaluation.patterns.width import width
+from proxy.evaluation.patterns.width import size, width
 
 PatternMatcher = Callable[[str, str], bool]
 """Takes a pattern and a text; whether the whole text matches."""
@@ -32,10 +32,16 @@ Even a linear engine takes milliseconds for a megabyte, and a request may ask hu
 patterns about the same text. A longer text counts as a time-out.
 """
 
-_MAX_MEMORY = 1 << 20
+MAX_BACKTRACKED = 8_192
+"""The longest text that the backtracking engine takes; it looks at its time limit rarely."""
+
+_MAX_MEMORY = 4 << 20
 """Bytes that RE2 may use for one pattern, program and cached states together."""
 
-_CACHED = 4_096
+_MAX_SIZE = 20_000
+"""States that RE2 is asked to build; it would take long to find that many more do not fit."""
+
+_CACHED = 2_048
 _SMALL = 400
 """What the second engine compiles in about a millisecond, in characters."""
 
@@ -96,6 +102,8 @@ class Pattern:
 
     def _backtrack(self, text: str) -> bool:
         budget = self._budget
+        if len(text) > MAX_BACKTRACKED:
+            return self._timed_out()
         program = self._engines.backtracking
         if program is None:
             program = self._compile_late()
@@ -144,9 +152,9 @@ def compile_pattern(
 
 @functools.lru_cache(_CACHED)
 def _engines(pattern: str) -> _Engines:
+    if len(pattern) > MAX_PATTERN:
+        return _Engines(problem=f"longer than {MAX_PATTERN} characters")
     try:
-        if len(pattern) > MAX_PATTERN:
-            raise PatternRefused(f"longer than {MAX_PATTERN} characters")
         return _compile(parse(pattern))
     except PatternRefused as refused:
         return _Engines(problem=str(refused))
@@ -157,7 +165,7 @@ def _compile(parsed: Parsed) -> _Engines:
     if only is not None:
         return _Engines(literal=only)
     engines = _Engines(width=width(parsed.tree))
-    linear = write_linear(parsed.tree)
+    linear = write_linear(parsed.tree) if size(parsed.tree) <= _MAX_SIZE else None
     if linear is not None:
         engines.linear = _compile_linear(linear.text)
         engines.ascii_only = linear.ascii_only

@@ -2,8 +2,6 @@ r"""The classes that have names: `\d`, `\p{Lu}`, `\p{IsLatin}`, `\p{InGreek}`, `
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from proxy.evaluation.patterns.blocks import block
 from proxy.evaluation.patterns.charset import (
     EVERYTHING,
@@ -53,11 +51,9 @@ _ND = _category("Nd")
 _LOWERCASE = union(
     _category("Ll"),
     points(0xAA, 0xBA, 0x345, 0x37A, 0x1D78, 0x2071, 0x207F, 0xA770),
-    spans(
-        [(0x2B0, 0x2B8), (0x2C0, 0x2C1), (0x2E0, 0x2E4), (0x1D2C, 0x1D6A), (0x1D9B, 0x1DBF)]
-        + [(0x2090, 0x209C), (0x2170, 0x217F), (0x24D0, 0x24E9), (0x2C7C, 0x2C7D)]
-        + [(0xA69C, 0xA69D), (0xA7F8, 0xA7F9), (0xAB5C, 0xAB5F)]
-    ),
+    spans([(0x2B0, 0x2B8), (0x2C0, 0x2C1), (0x2E0, 0x2E4), (0x1D2C, 0x1D6A), (0x1D9B, 0x1DBF)]),
+    spans([(0x2090, 0x209C), (0x2170, 0x217F), (0x24D0, 0x24E9), (0x2C7C, 0x2C7D)]),
+    spans([(0xA69C, 0xA69D), (0xA7F8, 0xA7F9), (0xAB5C, 0xAB5F)]),
 )
 _UPPERCASE = union(
     _category("Lu"),
@@ -123,10 +119,12 @@ _JAVA: dict[str, CharSet] = {
     "javaISOControl": spans([(0, 0x1F), (0x7F, 0x9F)]),
     "javaMirrored": Property(None, r"\p{Bidi_Mirrored}"),
 }
+_CATEGORY_NAMES = (
+    "L M N P S Z Lu Ll Lt Lm Lo Mn Me Mc Nd Nl No",
+    "Zs Zl Zp Cc Cf Co Pd Ps Pe Pc Po Pi Pf Sm Sc Sk So",
+)
 _GENERAL: dict[str, CharSet] = {
-    **{name: _category(name) for name in "L M N P S Z Lu Ll Lt Lm Lo Mn Me Mc Nd Nl No".split()},
-    **{name: _category(name) for name in "Zs Zl Zp Cc Cf Co Pd Ps Pe Pc Po Pi Pf".split()},
-    **{name: _category(name) for name in "Sm Sc Sk So".split()},
+    **{name: _category(name) for name in " ".join(_CATEGORY_NAMES).split()},
     "Cs": spans([(0xD800, 0xDFFF)]),
     "Cn": negate(_ASSIGNED),
     "C": negate(union(_L, _M, _N, _P, _S, _Z)),
@@ -194,33 +192,40 @@ def predefined(letter: str, *, unicode: bool) -> CharSet | None:
     return _PREDEFINED.get(letter)
 
 
-def find(name: str, flags: Collection[str]) -> CharSet | None:
+def find(name: str, flags: frozenset[str]) -> CharSet | None:
     r"""Return the set that `\p{name}` stands for under the flags; None when Java knows none."""
     key, equals, value = name.partition("=")
     if equals:
-        match key.lower():
-            case "sc" | "script":
-                return script(value)
-            case "blk" | "block":
-                return block(value)
-            case "gc" | "general_category":
-                return _named(_GENERAL, value, flags)
-        return None
+        return _find_by_key(key.lower(), value, flags)
     if name.startswith("In"):
         return block(name[2:])
     if name.startswith("Is"):
-        short = name[2:]
-        return (
-            _named(_BINARY, short.upper(), flags)
-            or _named(_POSIX, short.upper(), flags)
-            or _named(_GENERAL, short, flags)
-            or script(short)
-        )
+        return _find_is(name[2:], flags)
     posix = _named(_POSIX, name.upper(), flags) if "U" in flags else None
     return posix or _named(_GENERAL, name, flags)
 
 
-def _named(table: dict[str, CharSet], name: str, flags: Collection[str]) -> CharSet | None:
+def _find_by_key(key: str, value: str, flags: frozenset[str]) -> CharSet | None:
+    match key:
+        case "sc" | "script":
+            return script(value)
+        case "blk" | "block":
+            return block(value)
+        case "gc" | "general_category":
+            return _named(_GENERAL, value, flags)
+    return None
+
+
+def _find_is(name: str, flags: frozenset[str]) -> CharSet | None:
+    return (
+        _named(_BINARY, name.upper(), flags)
+        or _named(_POSIX, name.upper(), flags)
+        or _named(_GENERAL, name, flags)
+        or script(name)
+    )
+
+
+def _named(table: dict[str, CharSet], name: str, flags: frozenset[str]) -> CharSet | None:
     if "i" in flags and name in table and name in _ANY_CASE_OF:
         return _ANY_CASE_OF[name]
     return table.get(name)

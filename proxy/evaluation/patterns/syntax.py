@@ -29,7 +29,6 @@ AnchorKind = Literal[
     "boundary unicode",
     "no boundary",
     "no boundary unicode",
-    "grapheme boundary",
 ]
 
 
@@ -94,7 +93,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class BackReference:
-    """The text that a group matched last; `exists` is False when there is no such group."""
+    """The text that the group of this number matched last, `folds`: in any case."""
 
     number: int
     folds: bool

@@ -6,6 +6,8 @@ wide as its count. An estimate to bound time by, not an exact number.
 
 from __future__ import annotations
 
+import functools
+
 from proxy.evaluation.patterns.charset import Both, CharSet, Negated, Property, Spans, Union
 from proxy.evaluation.patterns.syntax import (
     Atomic,
@@ -59,7 +61,7 @@ def _sequence_width(items: tuple[Node, ...]) -> int:
     return widest
 
 
-def _length(node: Node) -> int | None:
+def _length(node: Node) -> int | None:  # noqa: PLR0911  one for each kind
     """Return the length in characters of every match, None when it varies."""
     match node:
         case Chars():
@@ -80,6 +82,7 @@ def _length(node: Node) -> int | None:
     return 0
 
 
+@functools.lru_cache(1024)
 def _ranges(charset: CharSet) -> int:
     match charset:
         case Spans(pairs):

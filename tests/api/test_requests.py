@@ -1,0 +1,131 @@
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.api import requests
+from proxy.errors import BadRequest
+
+STANDARD = "eyJ1c2VyX2lkIjoidXNlcl8xIiwidXNlcl9wcm9wZXJ0aWVzIjp7ImEiOiLDqT9+PiJ9fQ=="
+URL_SAFE = "eyJ1c2VyX2lkIjoidXNlcl8xIiwidXNlcl9wcm9wZXJ0aWVzIjp7ImEiOiLDqT9-PiJ9fQ"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [STANDARD, URL_SAFE, STANDARD.rstrip("="), URL_SAFE + "==", f" {URL_SAFE[:9]}\t{URL_SAFE[9:]}"],
+)
+def test_all_forms_of_base64_say_the_same(text: str) -> None:
+    user = requests.user_from_header({"x-amp-exp-user": text}, 64)
+
+    assert user == {"user_id": "user_1", "user_properties": {"a": "é?~>"}}
+
+
+@given(st.binary())
+def test_whatever_was_encoded_is_decoded(raw: bytes) -> None:
+    for text in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
+        assert requests.decode_base64(text.decode()) == raw
+        assert requests.decode_base64(text.decode().rstrip("=")) == raw
+
+
+@given(st.text(st.characters(blacklist_categories=()), max_size=60))
+def test_any_header_is_a_user_or_the_clients_mistake(text: str) -> None:
+    for name, read in [
+        ("x-amp-exp-user", lambda headers: requests.user_from_header(headers, 64)),
+        ("x-amp-exp-flag-keys", lambda headers: requests.flag_keys(headers, text, 10)),
+        ("x-amp-exp-track", requests.wants_tracking),
+    ]:
+        try:
+            read({name: text})
+        except BadRequest as mistake:
+            assert mistake.status == 400
+
+
+@given(st.text(st.characters(blacklist_categories=()), max_size=60))
+def test_any_target_has_a_path_that_starts_with_one_slash(target: str) -> None:
+    path, query = requests.split_target(target)
+
+    assert path == "*" or (path.startswith("/") and not path.startswith("//")) or "%" in target
+    try:
+        requests.query_fields(query)
+    except BadRequest as mistake:
+        assert mistake.status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/a/b?c=d?e", "/a/b", "c=d?e"),
+        ("/a?", "/a", ""),
+        ("/a%20b/%2F", "/a b//", ""),
+        ("////a//b", "/a//b", ""),
+        ("*", "*", ""),
+        ("/a#b?c", "/a", "c"),
+        ("/a?b#c", "/a", "b"),
+        ("http://host:1/a?b=http://x/y", "/a", "b=http://x/y"),
+        ("http://host", "/", ""),
+        ("http://host?a=/b", "/", "a=/b"),
+        ("http://host//a", "/a", ""),
+        ("host:443", "/", ""),
+    ],
+)
+def test_targets_come_in_several_forms(target: str, path: str, query: str) -> None:
+    assert requests.split_target(target) == (path, query)
+
+
+def test_the_first_of_several_query_values_counts() -> None:
+    assert requests.query_fields("a=1&a=2&b=&c=%C3%A9+x") == {"a": "1", "b": "", "c": "é x"}
+    assert requests.query_fields("") == {}
+
+
+@pytest.mark.parametrize("query", ["a=%ff", "a=\udcff", "&".join(["a=1"] * 1001)])
+def test_a_query_that_cannot_be_read_is_the_clients_mistake(query: str) -> None:
+    with pytest.raises(BadRequest):
+        requests.query_fields(query)
+
+
+def test_blank_headers_and_bodies_mean_the_empty_user() -> None:
+    assert requests.user_from_header({"x-amp-exp-user": ""}, 64) == {}
+    assert requests.user_from_header({}, 64) == {}
+    assert requests.user_from_body(b"  \n", 64) == {}
+    assert requests.user_from_query({"context": ""}, 64) == {}
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [5, 400, 5000])
+def test_nesting_is_bounded(depth: int) -> None:
+    def body(levels: int) -> bytes:
+        return b'{"a":' * levels + b"1" + b"}" * levels
+
+    assert requests.user_from_body(body(4), 4)
+    for levels in (depth, depth * 10):
+        with pytest.raises(BadRequest):
+            requests.user_from_body(body(levels), 4)
+    with pytest.raises(BadRequest):
+        requests.flag_keys({"x-amp-exp-flag-keys": base64.b64encode(b"[" * depth).decode()}, "", 9)
+
+
+def test_many_keys_are_refused_and_few_are_told_once() -> None:
+    assert requests.flag_keys({}, "flag_key=a,b,,a", 2) == ["a", "b"]
+    with pytest.raises(BadRequest):
+        requests.flag_keys({}, "flag_key=a,b,c", 2)
+    header = base64.b64encode(msgspec.json.encode(["a", "b", "c"])).decode()
+    with pytest.raises(BadRequest):
+        requests.flag_keys({"x-amp-exp-flag-keys": header}, "", 2)
+
+
+@pytest.mark.parametrize(
+    ("wish", "tracked"),
+    [("track", True), ("no-track", False), ("Read-Only", False), ("?", True), (" NO-TRACK", False)],
+)
+def test_tracking_wishes(wish: str, *, tracked: bool) -> None:
+    assert requests.wants_tracking({"x-amp-exp-track": wish}) is tracked
+    assert requests.wants_tracking({})

@@ -1,0 +1,62 @@
+import asyncio
+import errno
+import socket
+import sys
+
+import pytest
+
+from proxy.api import sockets
+
+
+def test_port_0_takes_a_free_port_and_a_taken_one_is_refused() -> None:
+    (first,) = sockets.bind("127.0.0.1", 0)
+    first.listen()
+
+    with pytest.raises(OSError) as caught:  # noqa: PT011  the errno says it
+        sockets.bind("127.0.0.1", first.getsockname()[1])
+    assert caught.value.errno == errno.EADDRINUSE
+    first.close()
+
+
+def test_a_host_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(OSError, match="."):
+        sockets.bind("no.such.host.invalid", 0)
+
+
+def test_every_address_of_a_host_is_listened_on() -> None:
+    bound = sockets.bind("::", 0)
+
+    assert all(one.getsockname()[1] for one in bound)
+    for one in bound:
+        one.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+async def test_nobody_new_is_let_in_while_those_who_knocked_stay() -> None:
+    (listener,) = sockets.bind("127.0.0.1", 0)
+    listener.listen()
+    early = socket.create_connection(listener.getsockname())
+
+    assert sockets.let_nobody_new_in(listener)
+
+    loop = asyncio.get_running_loop()
+    accepted, _ = await loop.sock_accept(listener)
+    early.sendall(b"hello")
+    assert await loop.sock_recv(accepted, 5) == b"hello"
+    late = socket.socket()
+    late.setblocking(False)  # noqa: FBT003
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await loop.sock_connect(late, listener.getsockname())
+    for one in (listener, early, accepted, late):
+        one.close()
+
+
+def test_where_there_is_no_filter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = socket.socketpair()
+    left.close()
+    assert sockets.let_nobody_new_in(left) is False
+    right.close()
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert sockets.let_nobody_new_in(right) is False

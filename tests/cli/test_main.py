@@ -1,0 +1,260 @@
+"""What may be typed, what is printed, and the exit codes."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from proxy import __version__
+from proxy.cli.main import main
+
+ROOT = Path(__file__).parent.parent.parent
+FLAGS = [
+    {
+        "key": "greeting",
+        "segments": [
+            {
+                "metadata": {"segmentName": "Germans"},
+                "conditions": [
+                    [
+                        {
+                            "selector": ["context", "user", "country"],
+                            "op": "regex match",
+                            "values": ["Ger.*"],
+                        }
+                    ]
+                ],
+                "variant": "hallo",
+            },
+            {"variant": "hello"},
+        ],
+        "variants": {
+            "hallo": {"key": "hallo", "value": "hallo"},
+            "hello": {"key": "hello", "payload": {"n": 1}},
+        },
+    },
+    {"key": "other", "segments": [{"variant": "on"}], "variants": {"on": {"key": "on"}}},
+]
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> str:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(FLAGS))
+    return str(path)
+
+
+def config(directory: Path, **more: Any) -> str:
+    path = directory / "config.json"
+    project = {"apiKey": "the-api-key", "secretKey": "the-secret", "managementKey": "the-manager"}
+    path.write_text(json.dumps({"projects": [project], "configuration": more}))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("PROXY_CONFIG_FILE_PATH", "PROXY_PROJECTS_FILE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--fast"]])
+def test_what_is_no_command_is_exit_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+
+    assert left.value.code == 2
+
+
+def test_check_prints_ok_and_what_is_in_force_but_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(tmp_path, port=7001, serverZone="eu", cohortSyncIntervalMillis=5000)
+
+    code = main(["check", "--config", path])
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "ok; the settings in force:" in printed
+    assert "port: 7001" in printed
+    assert "https://flag.lab.eu.amplitude.com" in printed
+    assert "(secret " in printed
+    assert "note: " in printed
+    for secret in ("the-api-key", "the-secret", "the-manager"):
+        assert secret not in printed
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_all_mistakes_of_the_configuration_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = config(tmp_path, port="many", flagSyncIntervalMilis=1)
+
+    code = main([command, "--config", path])
+
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert "port" in said.err
+    assert "flagSyncIntervalMillis" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_evaluate_prints_the_variants(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["evaluate", "--flags", flags, "--user", '{"country": "Germany"}'])
+
+    assert code == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {
+        "greeting": {"key": "hallo", "value": "hallo", "metadata": {"segmentName": "Germans"}},
+        "other": {"key": "on"},
+    }
+
+
+def test_evaluate_only_what_is_asked(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--flags", flags, "--user", "{}", "--flag-keys", "other,none"])
+
+    assert list(json.loads(capsys.readouterr().out)) == ["other"]
+
+
+def test_evaluate_explains_in_words(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["evaluate", "--flags", flags, "--user", '{"country": "Peru"}', "--explain"])
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "greeting -> hello\n  1. Germans: not for this user\n" in printed
+    assert 'context.user.country regex match Ger.*: no, it is "Peru"' in printed
+    assert printed.startswith('{\n  "greeting"')
+
+
+def test_evaluate_explains_in_json(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--flags", flags, "--user", "{}", "--explain", "--json"])
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["variants"]["greeting"]["key"] == "hello"
+    assert printed["traces"]["greeting"]["matched"] is True
+    assert len(printed["traces"]["greeting"]["steps"]) == 2
+
+
+def test_evaluate_takes_the_sandboxs_file(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(ROOT / "config" / "sandbox.yaml")
+
+    code = main(["evaluate", "--flags", file, "--user", '{"user_id": "ada"}'])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["button-colour"]["key"] == "red"
+
+
+def test_evaluate_names_the_flags_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps([*FLAGS, {"key": "bad"}]))
+
+    code = main(["evaluate", "--flags", str(path), "--user", "{}"])
+
+    said = capsys.readouterr()
+    assert code == 0
+    assert "left out bad: " in said.err
+    assert list(json.loads(said.out)) == ["greeting", "other"]
+
+
+@pytest.mark.parametrize(
+    ("content", "user", "reason"),
+    [
+        (None, "{}", "cannot read "),
+        (b"{}", "{}", "cannot use the flags in "),
+        (b"\xff", "{}", "cannot use the flags in "),
+        (b"[]", "[]", "cannot use the user: "),
+        (b"[]", "{", "cannot use the user: "),
+    ],
+)
+def test_input_that_cannot_be_used_is_one_sentence_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+    user: str,
+    reason: str,
+) -> None:
+    path = tmp_path / "flags.json"
+    if content is not None:
+        path.write_bytes(content)
+
+    code = main(["evaluate", "--flags", str(path), "--user", user])
+
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith(reason)
+    assert said.err.count("\n") == 1
+
+
+def test_a_mistake_in_a_sandboxs_file_tells_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flags.yaml"
+    path.write_text("flags:\n  a:\n    serve: onn\n")
+
+    assert main(["evaluate", "--flags", str(path), "--user", "{}"]) == 2
+    assert "line 3: there is no variant 'onn'" in capsys.readouterr().err
+
+
+def test_evaluate_needs_flags_and_a_user(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--user", "{}"]) == 2
+    assert "--flags" in capsys.readouterr().err
+
+
+class Standard:
+    """Standard input or output with bytes underneath."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize(("bad", "code"), [([], 0), ([b"{"], 1)])
+def test_evaluate_lines_ends_with_1_if_a_line_had_no_answer(
+    monkeypatch: pytest.MonkeyPatch, bad: list[bytes], code: int
+) -> None:
+    line = json.dumps({"flags": FLAGS, "user": {}}).encode()
+    out = Standard()
+    monkeypatch.setattr(sys, "stdin", Standard(b"\n".join([*bad, line, line])))
+    monkeypatch.setattr(sys, "stdout", out)
+
+    assert main(["evaluate", "--lines"]) == code
+    assert [list(json.loads(each)) for each in out.buffer.getvalue().splitlines()] == [
+        *([["error"]] * len(bad)),
+        ["greeting", "other"],
+        ["greeting", "other"],
+    ]
+
+
+@pytest.mark.parametrize("more", [[], ["--with-proxy"]])
+def test_the_sandbox_needs_a_good_flag_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("flags:\n  a: {serv: on}\n")
+
+    codes = [
+        main(["sandbox", "--file", str(path), "--port", "0", *more])
+        for path in (broken, tmp_path / "none.yaml")
+    ]
+
+    said = capsys.readouterr().err
+    assert codes == [2, 2]
+    assert "line 2: flag 'a' has no setting 'serv'" in said
+    assert "there is no flag file" in said

@@ -1,0 +1,63 @@
+from proxy.events.tally import LOG_SECONDS, REASONS, Tally
+from proxy.metrics import Metrics
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"amplitude_proxy_{name}_total", labels)
+
+
+def test_everything_is_there_from_the_start() -> None:
+    metrics = Metrics()
+    Tally("p", metrics)
+
+    assert value(metrics, "events", project="p", outcome="sent") == 0
+    assert {value(metrics, "events_dropped", project="p", reason=one) for one in REASONS} == {0}
+
+
+def test_counts_reach_the_metrics_and_the_official_names() -> None:
+    metrics = Metrics()
+    tally = Tally("p", metrics)
+
+    tally.offered += 5
+    tally.skipped += 1
+    tally.filtered += 2
+    tally.measure()
+    tally.measure()
+    tally.count("sent", 2)
+    tally.count("retried", 3)
+    tally.drop("full", 4)
+
+    assert [value(metrics, name) for name in (
+        "assignment", "assignment_filter", "assignment_send", "assignment_send_failure"
+    )] == [5, 2, 2, 4]  # fmt: skip
+    assert value(metrics, "events", project="p", outcome="offered") == 5
+    assert value(metrics, "events", project="p", outcome="skipped") == 1
+    assert value(metrics, "events", project="p", outcome="filtered") == 2
+    assert value(metrics, "events", project="p", outcome="retried") == 3
+    assert value(metrics, "events_dropped", project="p", reason="full") == 4
+    assert tally.counts() == {
+        "offered": 5,
+        "skipped": 1,
+        "filtered": 2,
+        "sent": 2,
+        "retried": 3,
+        "held": 0,
+        "dropped": {"full": 4},
+    }
+
+
+def test_losses_are_logged_at_most_once_a_minute(log_lines: list[dict[str, object]]) -> None:
+    tally = Tally("p", Metrics())
+
+    tally.report_drops(0.0)
+    tally.drop("full", 1)
+    tally.report_drops(1.0)
+    tally.drop("full", 2)
+    tally.drop("too_old", 1)
+    tally.report_drops(LOG_SECONDS)
+    tally.report_drops(1.0 + LOG_SECONDS)
+
+    assert [(line["event"], line.get("full"), line.get("too_old")) for line in log_lines] == [
+        ("events lost", 1, None),
+        ("events lost", 2, 1),
+    ]
