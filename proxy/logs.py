@@ -14,6 +14,11 @@ from proxy.secret import Secret
 
 KEY_LIKE = re.compile(r"\b(?:server|client)-[A-Za-z0-9_-]{6,}|(?<=//)[^/\s:@]*:[^/\s@]+(?=@)")
 
+# Local variables hold users and keys: a traceback never shows them.
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def get(name: str) -> FilteringBoundLogger:
     """Return the logger of one room; `name` becomes the field `room`."""
@@ -29,11 +34,13 @@ def configure(
     render: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=out.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     finish: list[Any] = [redact, render]
     if style == "json":
-        finish.insert(0, structlog.processors.dict_tracebacks)
+        finish.insert(0, TRACEBACKS)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -45,7 +45,7 @@ def flag(
     payload: Any = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    """A flag with the variants `on` and `off`; everybody gets `on` unless segments say otherwise."""
+    """A flag with the variants `on` and `off`; all get `on` unless segments say otherwise."""
     on: dict[str, Any] = {"key": "on", "value": "on"}
     if payload is not None:
         on["payload"] = payload

@@ -1,9 +1,9 @@
-"""The clients' port in the test's own process, and clients that say exactly what they are told to."""
+"""The clients' port in the test's own process, and a client that says just what it is told."""
 
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -88,10 +88,8 @@ class Served(NamedTuple):
             yield reader, writer
         finally:
             writer.close()
-            try:
+            with suppress(ConnectionError):
                 await writer.wait_closed()
-            except ConnectionError:
-                pass
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"amplitude_proxy_{name}", labels) or 0.0

@@ -6,6 +6,8 @@ import asyncio
 import zlib
 from collections import OrderedDict
 
+from proxy.api.messages import Response
+
 SMALLEST = 1024
 """A lasting body below this many bytes is sent as it is."""
 SMALLEST_FLEETING = 16_384
@@ -52,9 +54,17 @@ class Packer:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[bytes, asyncio.Future[bytes]] = OrderedDict()
 
-    def is_worth_it(self, body: bytes, *, lasting: bool) -> bool:
-        """Tell whether a body is long enough to be packed."""
-        return len(body) >= (SMALLEST if lasting else SMALLEST_FLEETING)
+    def is_worth_it(self, response: Response) -> bool:
+        """Tell whether an answer is long enough to be packed."""
+        return len(response.body) >= (SMALLEST if response.lasting else SMALLEST_FLEETING)
+
+    async def answer(self, response: Response, accepted: str | None) -> Response:
+        """Return the answer in the encoding that suits the client's `Accept-Encoding`."""
+        body, headers = response.body, (*response.headers, ("Vary", "Accept-Encoding"))
+        if accepts_gzip(accepted):
+            body = await self.packed(body, lasting=response.lasting)
+            headers = (*headers, ("Content-Encoding", "gzip"))
+        return Response(response.status, body, response.content_type, headers)
 
     async def packed(self, body: bytes, *, lasting: bool) -> bytes:
         """Return `body` as gzip; of several who ask for a lasting one at once, one packs it."""

@@ -14,7 +14,7 @@ from proxy.api import sockets
 from proxy.api.connection import BodyBroken, Connection, Listener, Written
 from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
-from proxy.api.packing import Packer, accepts_gzip
+from proxy.api.packing import Packer
 from proxy.api.routes import OTHER, Exchange, Router
 from proxy.api.wire import CLOSE, CONTINUE, STAY, Wire
 from proxy.errors import BadRequest
@@ -71,6 +71,14 @@ class ClientServer:
             self._listening.append((server, listening))
         self._watch = tasks.start("watcher of slow connections", self._watch_connections())
 
+    def connections_open(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._connections())
+
+    def connections_busy(self) -> int:
+        """Return on how many connections a request is under way."""
+        return sum(connection.busy for connection in self._connections())
+
     def leave(self) -> None:
         """Ask each client that comes from now on to connect anew next time."""
         self._leaving = True
@@ -106,9 +114,8 @@ class ClientServer:
             server.close()
         self._listening.clear()
         if self._listener is not None:
-            left = [connection for connection in self._connections() if connection.busy]
-            if left:
-                self._log.warning("requests cut off", requests=len(left))
+            if busy := self.connections_busy():
+                self._log.warning("requests cut off", requests=busy)
             await self._listener.shutdown(POLL_SECONDS)
 
     async def _stop_accepting(self, hurry: asyncio.Event) -> None:
@@ -158,8 +165,12 @@ class ClientServer:
         connection.busy = True
         route, found = self._router.begin(request.method, request.raw_path, request.headers)
         if isinstance(found, Exchange):
-            found = await self._finish(found, request, connection)
-        found = await self._pack(found, request)
+            if request.method == "POST":
+                found = await self._with_body(found, request, connection)
+            else:
+                found = self._router.finish(found)
+        if self._packer.is_worth_it(found):
+            found = await self._packer.answer(found, request.headers.get("accept-encoding"))
         stays = request.keep_alive and not self._leaving and request.content.is_eof()
         raw = self._wire.encode(
             found,
@@ -169,16 +180,15 @@ class ClientServer:
         self._tally.answered(route, found.status, perf_counter() - began)
         # A client that is gone already raises ConnectionError, which aiohttp takes for what it is.
         await request.writer.write(raw)
-        await request.writer.drain()
+        if connection.writing_paused:
+            await request.writer.drain()
         connection.busy = False
         connection.last_used = self._last_request = connection.now()
         return self._stay if stays else self._close
 
-    async def _finish(
+    async def _with_body(
         self, exchange: Exchange, request: web.BaseRequest, connection: Connection
     ) -> Response:
-        if request.method != "POST":
-            return self._router.finish(exchange)
         try:
             body = await self._body(request, connection)
         except BadRequest as mistake:
@@ -226,13 +236,3 @@ class ClientServer:
             if room < 0:
                 refuse("Body too large", 413)
         return b"".join(parts)
-
-    async def _pack(self, response: Response, request: web.BaseRequest) -> Response:
-        body, lasting = response.body, response.lasting
-        if not self._packer.is_worth_it(body, lasting=lasting):
-            return response
-        headers = (*response.headers, ("Vary", "Accept-Encoding"))
-        if accepts_gzip(request.headers.get("accept-encoding")):
-            body = await self._packer.packed(body, lasting=lasting)
-            headers = (*headers, ("Content-Encoding", "gzip"))
-        return Response(response.status, body, response.content_type, headers)

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from proxy import run, tasks
+from proxy.cli.exits import DONE, NOT_STARTED, WRONG_INPUT
 from proxy.sandbox.reading import FileMistake
 from proxy.sandbox.server import (
     API_KEY,
@@ -28,7 +29,6 @@ from proxy.secret import Secret
 from proxy.settings.schema import Assignment, Log, OperatorsPort, Project, Settings
 from proxy.settings.zones import Urls
 
-DONE, WRONG_INPUT, NOT_STARTED = 0, 2, 3
 LOOK_SECONDS = 0.05
 UPLOAD_MILLIS = 500
 """Events are sent at once, as it were, so that those who try it see them arrive."""

@@ -13,13 +13,13 @@ import yaml
 from proxy import __version__, logs, run
 from proxy.cli import demo
 from proxy.cli.evaluate import InputMistake, evaluate, read_flags, read_user
+from proxy.cli.exits import DIED, DONE, WRONG_INPUT
 from proxy.cli.lines import Lines
 from proxy.errors import SettingsError
 from proxy.secret import Secret
 from proxy.settings.load import load
 from proxy.settings.schema import Settings
 
-DONE, DIED, WRONG_INPUT, NOT_STARTED = 0, 1, 2, 3
 SANDBOX_FILE = "config/sandbox.yaml"
 
 
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
     logs.configure(level=settings.log.level, style=settings.log.format)
+    for notice in settings.notices:
+        logs.get("cli").warning("note on the configuration", note=notice)
     return run.main(settings)
 
 

@@ -6,7 +6,7 @@ is only worth computing for an allocation that leaves somebody out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -39,7 +39,7 @@ class Step(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         )
 
 
-def steps(bucket: Bucket, outcomes: Mapping[str, T], default: T | None) -> list[Step[T]]:
+def steps(bucket: Bucket, outcomes: Mapping[str | None, T], default: T | None) -> list[Step[T]]:
     """Return the answers in the order in which they are to be tried; the last has no bound.
 
     An outcome of None says that the segment gives nothing.
@@ -56,7 +56,7 @@ def steps(bucket: Bucket, outcomes: Mapping[str, T], default: T | None) -> list[
     return found
 
 
-def _of_allocation(allocation: Allocation, outcomes: Mapping[str, T]) -> list[Step[T]]:
+def _of_allocation(allocation: Allocation, outcomes: Mapping[str | None, T]) -> list[Step[T]]:
     start, end = max(allocation.start, 0), min(allocation.end, SHARES)
     if start >= end:
         return []
@@ -80,7 +80,7 @@ def _of_allocation(allocation: Allocation, outcomes: Mapping[str, T]) -> list[St
     return found
 
 
-def chooser(found: list[Step[T]]) -> Callable[[int], T | None]:
+def chooser(found: Sequence[Step[T]]) -> Callable[[int], T | None]:
     """Return a function of the hash that tries the steps; for buckets with very many of them."""
     bounds = [
         (

@@ -122,7 +122,7 @@ def _text_tests(holds: TextTest, *, of_null: bool) -> tuple[Any, ...]:
 
 
 def _otherwise(holds: TextTest, *, of_null: bool) -> Callable[[Any, Any], bool]:
-    """Return the test of what has nothing derived: null, a list, or a text that stands for nothing."""
+    """Return the test of what has nothing derived: null, a list, or some text."""
 
     def test(text: str | None, members: tuple[str, ...] | None) -> bool:
         if members is not None:

@@ -54,7 +54,7 @@ def finds_nothing(selector: tuple[str, ...]) -> bool:
     """Tell whether a selector is null for every user."""
     if selector == CONTEXT or selector[:1] == RESULT or selector[:2] == GROUPS:
         return False
-    return selector[:2] != USER or selector[2:3] != () and selector[2] in TAKEN_OUT
+    return selector[:2] != USER or not TAKEN_OUT.isdisjoint(selector[2:3])
 
 
 def chain(kind: Kind, selector: tuple[str, ...]) -> list[Node]:

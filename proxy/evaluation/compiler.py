@@ -8,7 +8,9 @@ only its own chunk is compiled again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
 from types import CodeType, FunctionType
 from typing import Any, Final, TypeAlias
 
@@ -16,8 +18,8 @@ from proxy.evaluation.codegen import generate
 from proxy.evaluation.compiler_units import Unit
 from proxy.evaluation.outcomes import Outcome
 
-LIGHTEST: Final = 600  # weights of a chunk: some 20 flags of two targeting segments
-HEAVIEST: Final = 1000  # what compiles in a few milliseconds
+HEAVIEST: Final = 1000  # weight of a chunk: some 30 flags, which compile in a few milliseconds
+LIGHTEST: Final = 400  # weight that a cut leaves on both sides where it can
 SHAPES: Final = 256  # sources whose code is remembered
 
 Results: TypeAlias = dict[str, Any]
@@ -39,30 +41,26 @@ class Chunk:
         self.function = function_of(units, referred)
 
 
-def cut(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
+def cut(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
     """Cut units, in evaluation order, into the units of chunks.
 
-    Of the places where a chunk may end, it ends after the unit whose key has the lowest hash. So
-    cuts that begin at different units soon meet.
+    What is too heavy is cut in two after the unit whose key has the lowest hash, and so on. So
+    the cuts elsewhere stay where they are when a unit is added, changed or taken away.
     """
-    begin = 0
-    while begin < len(units):
-        end = _end(units, begin)
-        yield tuple(units[begin:end])
-        begin = end
-
-
-def _end(units: Sequence[Unit], begin: int) -> int:
-    weight, end = 0, begin
-    lowest: int | None = None
-    for place in range(begin, len(units)):
-        weight += units[place].weight
-        if weight > HEAVIEST and place > begin:
-            return end
-        if lowest is None or units[place].key_hash < lowest:
-            end = place + 1
-            lowest = units[place].key_hash if weight >= LIGHTEST else None
-    return len(units)
+    weights = [0, *accumulate(unit.weight for unit in units)]
+    found: list[tuple[Unit, ...]] = []
+    waiting = [(0, len(units))]
+    while waiting:
+        begin, end = waiting.pop()
+        if weights[end] - weights[begin] <= HEAVIEST:  # as each unit is
+            found.append(tuple(units[begin:end]))
+            continue
+        first = bisect_left(weights, weights[begin] + LIGHTEST)
+        last = bisect_right(weights, weights[end] - LIGHTEST)
+        places = range(first, last) if first < last else range(begin + 1, end)
+        place = min(places, key=lambda place: units[place - 1].key_hash)
+        waiting += (place, end), (begin, place)
+    return found
 
 
 def load(source: str, namespace: dict[str, Any]) -> Function:
@@ -77,6 +75,11 @@ def _code(source: str) -> CodeType:
     module = compile(source, "<flags>", "exec", dont_inherit=True, optimize=2)
     (code,) = (const for const in module.co_consts if isinstance(const, CodeType))
     return code
+
+
+def forget_shapes() -> None:
+    """Forget the code of all sources, so that the next is compiled as the first was."""
+    _code.cache_clear()
 
 
 def function_of(units: tuple[Unit, ...], referred: Collection[str], load: Load = load) -> Function:

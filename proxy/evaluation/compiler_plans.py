@@ -44,7 +44,7 @@ class Plans:
         self._remembered: dict[tuple[str, ...], Plan] = {}
 
     def plan(self, flag_keys: Sequence[str]) -> Plan:
-        """Return what evaluates the named flags and all they depend on; unknown keys do not count."""
+        """Return what evaluates the named flags and all they depend on, skipping unknown keys."""
         known = tuple([key for key in flag_keys if key in self._units])
         plan = self._remembered.get(known)
         if plan is None:

@@ -11,21 +11,22 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from proxy.evaluation.bucketing import bucket_hash, choose
+from proxy.evaluation.bucketing import bucket_hash
 from proxy.evaluation.codegen_buckets import Step, steps
 from proxy.evaluation.codegen_conditions import MatcherOf, Test, prepare
 from proxy.evaluation.codegen_selections import Node, chain, finds_nothing
 from proxy.evaluation.compiler_patterns import FlagPatterns
+from proxy.evaluation.interpreter import bucketed_variant
 from proxy.evaluation.model import Condition, Flag, Segment
 from proxy.evaluation.operators import predicate
 from proxy.evaluation.outcomes import Outcome
 from proxy.evaluation.selectors import select
-from proxy.evaluation.text import text
 from proxy.evaluation.users import evaluation_context
 
 HEAVY: Final = 600  # the source of a flag of more weight would take too long to compile
 
 Alternatives: TypeAlias = tuple[tuple[Test, ...], ...]
+Predicate: TypeAlias = tuple[tuple[str, ...], Callable[[Any], bool]]
 SlowFlag: TypeAlias = Callable[[dict[str, Any], Mapping[str, Any]], Outcome | None]
 
 
@@ -117,7 +118,7 @@ def _references(flag: Flag) -> Iterator[str | None]:
                 yield selector[1] if len(selector) > 1 else None
 
 
-def _outcomes(flag: Flag, index: int) -> dict[str, Outcome]:
+def _outcomes(flag: Flag, index: int) -> dict[str | None, Outcome]:
     """Return the outcomes that a segment can give, by the key of the variant in the config."""
     segment = flag.segments[index]
     named = {} if segment.variant is None else {segment.variant: None}
@@ -145,9 +146,9 @@ def _branches(flag: Flag, matcher_of: MatcherOf) -> Iterator[Branch]:
 
 
 def _branch(
-    segment: Segment, outcomes: Mapping[str, Outcome], alternatives: Alternatives | None
+    segment: Segment, outcomes: Mapping[str | None, Outcome], alternatives: Alternatives | None
 ) -> Branch:
-    default = None if segment.variant is None else outcomes.get(segment.variant)
+    default = outcomes.get(segment.variant)
     bucket = segment.bucket
     if bucket is not None and not finds_nothing(bucket.selector):
         answers = tuple(steps(bucket, outcomes, default))
@@ -188,15 +189,7 @@ def _tests(conditions: tuple[Condition, ...], matcher_of: MatcherOf) -> tuple[Te
 def slow_flag(flag: Flag, patterns: FlagPatterns) -> SlowFlag:
     """Return a function that evaluates one flag, made of the obvious parts."""
     segments = [
-        (
-            segment,
-            segment.conditions
-            and [
-                [(c.selector, predicate(c.op, c.values, patterns.match)) for c in conditions]
-                for conditions in segment.conditions
-            ],
-            _outcomes(flag, index),
-        )
+        (segment, _predicates(segment, patterns), _outcomes(flag, index))
         for index, segment in enumerate(flag.segments)
     ]
 
@@ -208,12 +201,18 @@ def slow_flag(flag: Flag, patterns: FlagPatterns) -> SlowFlag:
                 for tests in alternatives
             ):
                 continue
-            key, bucket = segment.variant, segment.bucket
-            if bucket is not None:
-                key = choose(bucket, text(select(bucket.selector, target)), key)
-            outcome = None if key is None else outcomes.get(key)
+            outcome = outcomes.get(bucketed_variant(segment, target))
             if outcome is not None:
                 return outcome
         return None
 
     return evaluate
+
+
+def _predicates(segment: Segment, patterns: FlagPatterns) -> list[list[Predicate]] | None:
+    if segment.conditions is None:
+        return None
+    return [
+        [(c.selector, predicate(c.op, c.values, patterns.match)) for c in conditions]
+        for conditions in segment.conditions
+    ]

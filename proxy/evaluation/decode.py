@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.evaluation.brackets import SPACE, nested_deeper, parts_of
 from proxy.evaluation.model import (
     Allocation,
     Bucket,
@@ -21,13 +22,6 @@ from proxy.evaluation.numbers import read_number
 
 class FlagRefused(ValueError):
     """A flag config breaks the schema; the message says where and how."""
-
-
-class DecodedFlag(msgspec.Struct, frozen=True):
-    """A flag config with the JSON it came as."""
-
-    flag: Flag
-    raw: bytes
 
 
 # The wire's shape. What may be a text, a bare number or a boolean stays raw until it is looked at;
@@ -89,8 +83,10 @@ _STRING = msgspec.json.Decoder(str)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]++(?:[eE][+-]?[0-9]++)?+")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]|[\]}]|,', re.DOTALL)
 _KEY = re.compile(rb'\s*"key"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*', re.DOTALL)
+
+DEEPEST = 256
+"""Levels of nesting in a flag config: far from what any decoder down the line may choke on."""
 
 
 def decode_flag(raw: bytes) -> Flag:
@@ -99,13 +95,13 @@ def decode_flag(raw: bytes) -> Flag:
     Members that are not known are ignored, optional ones may be null. A text may be a bare number
     or boolean and counts as its own JSON text. What is the customer's stays the text that came.
     """
+    if nested_deeper(raw, DEEPEST):
+        raise FlagRefused(f"nested more than {DEEPEST} deep")
     try:
         raw.decode()
         return _flag(_FLAG.decode(raw))
     except UnicodeDecodeError:
         raise FlagRefused("not UTF-8") from None
-    except RecursionError:
-        raise FlagRefused("nested too deep") from None
     except msgspec.DecodeError as error:
         if _SURROGATE_ESCAPE.search(raw) and not isinstance(error, msgspec.ValidationError):
             raise FlagRefused("a text holds half of a surrogate pair") from None
@@ -238,49 +234,28 @@ def split_flags(body: bytes) -> list[bytes]:
 
 def _split_slowly(body: bytes) -> list[bytes]:
     """Split what the decoder cannot take in whole, when that is the fault of some elements only."""
-    plain = body.strip(b" \t\n\r")
+    plain = body.strip(SPACE)
     if plain[:1] != b"[":
         raise ValueError("expected an array")
-    parts = _parts(plain)
-    for part in parts:
+    elements = parts_of(plain)
+    for element in elements:
         try:
-            _ANYTHING.decode(part)
+            _ANYTHING.decode(element)
         except RecursionError:
             continue
         except msgspec.DecodeError as error:
-            if not _SURROGATE_ESCAPE.search(part):
+            if not _SURROGATE_ESCAPE.search(element):
                 raise ValueError(str(error)) from None
-    return parts
-
-
-def _parts(plain: bytes) -> list[bytes]:
-    """Split an array or object at its own commas; raises ValueError for unbalanced brackets."""
-    parts: list[bytes] = []
-    depth, start = 0, 1
-    for found in _MARK.finditer(plain):
-        mark = found[0]
-        if mark in (b"[", b"{"):
-            depth += 1
-        elif mark in (b"]", b"}"):
-            depth -= 1
-            if depth == 0:
-                parts.append(plain[start : found.start()].strip(b" \t\n\r"))
-                if found.end() < len(plain):
-                    raise ValueError("something follows the end")
-                return [] if parts == [b""] else parts
-        elif mark == b"," and depth == 1:
-            parts.append(plain[start : found.start()].strip(b" \t\n\r"))
-            start = found.end()
-    raise ValueError("Input data was truncated")
+    return elements
 
 
 def raw_flag_key(raw: bytes) -> str | None:
     """Give the key of a flag config that may be broken, if it can be made out."""
-    plain = raw.strip(b" \t\n\r")
+    plain = raw.strip(SPACE)
     if plain[:1] != b"{":
         return None
     try:
-        for part in _parts(plain):
+        for part in parts_of(plain):
             found = _KEY.fullmatch(part)
             if found:
                 return _STRING.decode(found[1])

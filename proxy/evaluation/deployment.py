@@ -7,7 +7,7 @@ did not change is taken over, and a flag config that cannot be used keeps its la
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from proxy.evaluation.compiler import Chunk, cut
@@ -148,23 +148,25 @@ class _Intake:
         for unit in self._previous.values():
             patterns |= unit.patterns.compiled
         for index, raw in enumerate(self._raws):
-            unit = unchanged.get(raw)
-            if unit is not None:
-                self._units[unit.flag.key] = unit
-                if index % REUSED_PER_STEP == 0:
-                    yield
-                continue
-            try:
-                flag = decode_flag(raw)
-                unit = Unit(flag, raw, FlagPatterns(flag, patterns, self._watch))
-            except FlagRefused as refused:
-                self._refuse(index, raw, str(refused))
-            except Exception as error:  # noqa: BLE001  one bad flag never takes the others down
-                self._refuse(index, raw, f"cannot be compiled: {type(error).__name__}")
+            known = unchanged.get(raw)
+            if known is not None:
+                self._units[known.flag.key] = known
             else:
-                patterns |= unit.patterns.compiled
-                self._units[flag.key] = unit
-            yield
+                self._make(index, raw, patterns)
+            if known is None or index % REUSED_PER_STEP == 0:
+                yield
+
+    def _make(self, index: int, raw: bytes, patterns: dict[str, Pattern]) -> None:
+        try:
+            flag = decode_flag(raw)
+            unit = Unit(flag, raw, FlagPatterns(flag, patterns, self._watch))
+        except FlagRefused as refused:
+            self._refuse(index, raw, str(refused))
+        except Exception as error:  # noqa: BLE001  one bad flag never takes the others down
+            self._refuse(index, raw, f"cannot be compiled: {type(error).__name__}")
+        else:
+            patterns |= unit.patterns.compiled
+            self._units[flag.key] = unit
 
     def _refuse(self, index: int, raw: bytes, reason: str) -> None:
         key = raw_flag_key(raw)
@@ -204,5 +206,5 @@ def _chunks(
     return chunks
 
 
-def _array(raws: Sequence[bytes] | Any) -> bytes:
+def _array(raws: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(raws) + b"]"

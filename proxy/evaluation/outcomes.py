@@ -84,7 +84,10 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
     def view(self) -> dict[str, Any]:
         """What a selector finds under `result` and the flag's key."""
         if self._view is None:
-            self._view = selectable(self._as_result())
+            try:
+                self._view = selectable(self._as_result())
+            except ValueError:  # nested too deep for where we are; no condition can mean that
+                self._view = {"key": self.variant_key}
         return self._view
 
     @property
@@ -142,7 +145,7 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
 def _facts_of(result: Result, fragment: bytes) -> _Facts:
     raws = {name: bytes(value) for name, value in result.metadata.items()}
     texts = {
-        name: text(parse_json(raws[name])) if name in raws else None
+        name: _text_of(raws.get(name, b"null"))
         for name in ("flagType", "flagVersion", "segmentName", "experimentKey")
     }
     is_default = raws.get("default") == b"true"
@@ -163,6 +166,10 @@ def _facts_of(result: Result, fragment: bytes) -> _Facts:
         segment_name=texts["segmentName"],
         experiment_key=texts["experimentKey"],
     )
+
+
+def _text_of(raw: bytes) -> str | None:
+    return None if raw.startswith((b"{", b"[")) else text(parse_json(raw))
 
 
 def answer(outcomes: Iterable[Outcome]) -> bytes:

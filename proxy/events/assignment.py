@@ -31,7 +31,7 @@ _TAIL: Final = b',"library":' + msgspec.json.encode(LIBRARY) + b"}"
 
 
 class Told(NamedTuple):
-    """What one outcome adds: members of three objects, and its part of the canonical hash."""
+    """What one outcome adds: members of three objects, each after a comma; its partial hash."""
 
     properties: bytes
     assigned: bytes
@@ -103,16 +103,16 @@ def assignment_event(
     """Return the encoded event; `parts` are in the order of the flag keys."""
     user_id, device_id, groups = subject
     prefix = partial_hash(identity_prefix(user_id, device_id))
-    text_hash = joined_hash((prefix, *[part.partial_hash for part in parts]))
+    text_hash = joined_hash([prefix, *[part.partial_hash for part in parts]])
     pieces = [b'{"event_type":"[Experiment] Assignment"']
     if user_id:
         pieces += b',"user_id":', _json(user_id)
     if device_id:
         pieces += b',"device_id":', _json(device_id)
-    pieces += b',"event_properties":{', _joined([part.properties for part in parts]), b"}"
+    pieces += b',"event_properties":', _object([part.properties for part in parts])
     if user_properties:
-        pieces += b',"user_properties":{"$set":{', _joined([part.assigned for part in parts])
-        pieces += b'},"$unset":{', _joined([part.unassigned for part in parts]), b"}}"
+        pieces += b',"user_properties":{"$set":', _object([part.assigned for part in parts])
+        pieces += b',"$unset":', _object([part.unassigned for part in parts]), b"}"
     if groups:
         pieces += b',"groups":', _json(groups)
     pieces += b',"insert_id":', _json(insert_id(user_id, device_id, text_hash, at_millis))
@@ -127,12 +127,12 @@ def _details(outcome: Outcome) -> str | None:
 
 
 def _members(values: Mapping[str, str]) -> bytes:
-    """Encode the members of an object, without its braces."""
-    return _json(values)[1:-1]
+    """Encode the members of an object without its braces, a comma before each."""
+    return b"," + _json(values)[1:-1] if values else b""
 
 
-def _joined(members: Sequence[bytes]) -> bytes:
-    return b",".join(filter(None, members))
+def _object(members: list[bytes]) -> bytes:
+    return b"{%b}" % b"".join(members)[1:]
 
 
 def _json(value: Any) -> bytes:

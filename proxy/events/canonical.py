@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from operator import mul
 from typing import Final
 
 import mmh3
@@ -11,6 +12,8 @@ import mmh3
 MASK: Final = 0xFFFFFFFF
 DAY_MILLIS: Final = 86_400_000
 LONGEST_TEXT: Final = 1024
+CHUNK: Final = 256
+_POWERS: Final = [pow(31, exponent, MASK + 1) for exponent in range(CHUNK + 1)]
 _UTF_16: Final = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"
 
 
@@ -28,11 +31,14 @@ def java_hash(text: str) -> int:
 
 def partial_hash(text: str) -> tuple[int, int]:
     """Return the unsigned hash of `text` and the factor by which it moves what stands before it."""
-    value = 0
+    value, factor = 0, 1
     units = _code_units(text)
-    for unit in units:
-        value = (value * 31 + unit) & MASK
-    return value, pow(31, len(units), MASK + 1)
+    for start in range(0, len(units), CHUNK):
+        chunk = units[start : start + CHUNK]
+        by = _POWERS[len(chunk)]
+        value = (value * by + sum(map(mul, chunk, _POWERS[len(chunk) - 1 :: -1]))) & MASK
+        factor = factor * by & MASK
+    return value, factor
 
 
 def joined_hash(parts: Iterable[tuple[int, int]]) -> int:
@@ -63,10 +69,8 @@ def insert_id(user_id: str | None, device_id: str | None, text_hash: int, at_mil
 
 def key_of(text: str, seed: int) -> int:
     """Return 128 bits that stand for `text`; the seed keeps outsiders from making texts meet."""
-    try:
-        return mmh3.hash128(text, seed)
-    except UnicodeEncodeError:
-        return mmh3.hash128(text.encode("utf-8", "surrogatepass"), seed)
+    # Never hand the library a str: half a surrogate pair in it ends the process.
+    return mmh3.hash128(text.encode("utf-8", "surrogatepass"), seed)
 
 
 def _code_units(text: str) -> memoryview | bytes:

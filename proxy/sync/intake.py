@@ -63,7 +63,7 @@ class Intake:
                 return "unchanged"
             if as_of < self.as_of:
                 return "stale"
-            if False:
+            if body == self._broken:
                 return "broken"
             if self._empties(body):
                 return "unconfirmed"

@@ -259,7 +259,8 @@ async def test_row_41_cohorts_that_a_client_claims(
 async def test_row_41_cohorts_count_where_clients_are_trusted() -> None:
     async with serving(settings=builders.settings(trust_client_cohorts=True)) as served:
         served.cohorts["User", "u1"] = ["c2"]
-        for claimed in (["c1"], {"c1": {}}):
+        claims: list[Any] = [["c1"], {"c1": {}}]
+        for claimed in claims:
             user = {"cohort_ids": claimed, "user_id": "u1", "group_cohort_ids": {"org": {}}}
             answer = await served.post(V2, msgspec.json.encode(user))
 

@@ -3,6 +3,7 @@ import tracemalloc
 import zlib
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,12 +27,9 @@ def test_gzip_is_undone_with_all_its_members(first: bytes, second: bytes) -> Non
 @given(st.binary(min_size=1, max_size=100))
 def test_what_is_no_gzip_is_the_clients_mistake(body: bytes) -> None:
     for broken in (body, gzip.compress(body)[:-1], gzip.compress(body) + body):
-        try:
+        with pytest.raises(BadRequest) as caught:
             inflate(broken, "gzip", 10_000)
-        except BadRequest as mistake:
-            assert mistake.status == 400
-        else:
-            assert broken[:2] == b"\x1f\x8b"
+        assert caught.value.status == 400
 
 
 def test_a_bomb_costs_no_more_than_the_bound() -> None:
@@ -71,7 +69,5 @@ def test_depth_counts_containers_within_containers(value: Any, most: int) -> Non
     def depth(part: Any) -> int:
         inner = part.values() if isinstance(part, dict) else part
         return 1 + max(map(depth, inner), default=0) if isinstance(part, dict | list) else 0
-
-    import msgspec
 
     assert is_too_deep(msgspec.json.encode(value), value, most) is (depth(value) > most)

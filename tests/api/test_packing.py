@@ -3,6 +3,7 @@ import gzip
 
 import pytest
 
+from proxy.api.messages import Response
 from proxy.api.packing import SMALLEST, SMALLEST_FLEETING, Packer, accepts_gzip
 
 
@@ -34,10 +35,10 @@ def test_gzip_is_for_those_who_ask(accepted: str | None, *, gzip_is_fine: bool) 
 def test_small_bodies_are_not_worth_it() -> None:
     packer = Packer()
 
-    assert not packer.is_worth_it(bytes(SMALLEST - 1), lasting=True)
-    assert packer.is_worth_it(bytes(SMALLEST), lasting=True)
-    assert not packer.is_worth_it(bytes(SMALLEST_FLEETING - 1), lasting=False)
-    assert packer.is_worth_it(bytes(SMALLEST_FLEETING), lasting=False)
+    assert not packer.is_worth_it(Response(200, bytes(SMALLEST - 1), lasting=True))
+    assert packer.is_worth_it(Response(200, bytes(SMALLEST), lasting=True))
+    assert not packer.is_worth_it(Response(200, bytes(SMALLEST_FLEETING - 1)))
+    assert packer.is_worth_it(Response(200, bytes(SMALLEST_FLEETING)))
 
 
 @pytest.mark.parametrize("size", [2000, 2_000_000])

@@ -1,5 +1,5 @@
 import base64
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -30,17 +30,20 @@ def test_whatever_was_encoded_is_decoded(raw: bytes) -> None:
         assert requests.decode_base64(text.decode().rstrip("=")) == raw
 
 
+def clients_mistake(read: Callable[[], object]) -> bool:
+    """Whether reading either works or fails as the client's mistake."""
+    try:
+        read()
+    except BadRequest as mistake:
+        return mistake.status == 400
+    return True
+
+
 @given(st.text(st.characters(blacklist_categories=()), max_size=60))
 def test_any_header_is_a_user_or_the_clients_mistake(text: str) -> None:
-    for name, read in [
-        ("x-amp-exp-user", lambda headers: requests.user_from_header(headers, 64)),
-        ("x-amp-exp-flag-keys", lambda headers: requests.flag_keys(headers, text, 10)),
-        ("x-amp-exp-track", requests.wants_tracking),
-    ]:
-        try:
-            read({name: text})
-        except BadRequest as mistake:
-            assert mistake.status == 400
+    assert clients_mistake(lambda: requests.user_from_header({"x-amp-exp-user": text}, 64))
+    assert clients_mistake(lambda: requests.flag_keys({"x-amp-exp-flag-keys": text}, text, 10))
+    assert requests.wants_tracking({"x-amp-exp-track": text}) in (True, False)
 
 
 @given(st.text(st.characters(blacklist_categories=()), max_size=60))
@@ -48,10 +51,7 @@ def test_any_target_has_a_path_that_starts_with_one_slash(target: str) -> None:
     path, query = requests.split_target(target)
 
     assert path == "*" or (path.startswith("/") and not path.startswith("//")) or "%" in target
-    try:
-        requests.query_fields(query)
-    except BadRequest as mistake:
-        assert mistake.status == 400
+    assert clients_mistake(lambda: requests.query_fields(query))
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,6 @@ def test_blank_headers_and_bodies_mean_the_empty_user() -> None:
     assert requests.user_from_header({}, 64) == {}
     assert requests.user_from_body(b"  \n", 64) == {}
     assert requests.user_from_query({"context": ""}, 64) == {}
-
-
-def nested(depth: int) -> Any:
-    value: Any = 1
-    for level in range(depth):
-        value = [value] if level % 2 else {"a": value}
-    return value
 
 
 @pytest.mark.parametrize("depth", [5, 400, 5000])

@@ -19,7 +19,7 @@ def test_port_0_takes_a_free_port_and_a_taken_one_is_refused() -> None:
 
 
 def test_a_host_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(OSError, match=r"."):
         sockets.bind("no.such.host.invalid", 0)
 
 
@@ -44,7 +44,7 @@ async def test_nobody_new_is_let_in_while_those_who_knocked_stay() -> None:
     early.sendall(b"hello")
     assert await loop.sock_recv(accepted, 5) == b"hello"
     late = socket.socket()
-    late.setblocking(False)  # noqa: FBT003
+    late.setblocking(False)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await loop.sock_connect(late, listener.getsockname())

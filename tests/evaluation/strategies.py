@@ -12,8 +12,8 @@ Json = dict[str, Any]
 FLAG_KEYS = ("a", "b", "c", "d", "e", 'f"\n', "[g]")
 FIELDS = ("p", "q", "user_id", "", "cohort_ids", "[h]", "constructor")
 
-plain_texts = st.sampled_from(
-    (
+TEXTS = (
+    *(
         "",
         "a",
         "A",
@@ -28,8 +28,8 @@ plain_texts = st.sampled_from(
         "\x00",
         "{}",
         "'\"\\\n",
-    )
-    + (
+    ),
+    *(
         "true",
         "TRUE",
         "false",
@@ -43,8 +43,8 @@ plain_texts = st.sampled_from(
         "10",
         "1e3",
         "NaN",
-    )
-    + (
+    ),
+    *(
         "0x1p3",
         " 5 ",
         "1.2",
@@ -54,10 +54,11 @@ plain_texts = st.sampled_from(
         "v1.2",
         "2147483648.0",
         "1.2.99999999999",
-    )
-    + ("[", "[]", "[a]", "[1,x]", '["a","b"]', "[1,2,]", " [a]", "[true]", '[["a"],{"b":1}]')
-    + ("\uffee", "\U0001f600", "x" * 70, "2026-03-01", "2026-02-28", "1" * 70)
+    ),
+    *("[", "[]", "[a]", "[1,x]", '["a","b"]', "[1,2,]", " [a]", "[true]", '[["a"],{"b":1}]'),
+    *("\uffee", "\U0001f600", "x" * 70, "2026-03-01", "2026-02-28", "1" * 70),
 )
+plain_texts = st.sampled_from(TEXTS)
 patterns = st.sampled_from(
     ("a", "a.*", "[", ".*", "(?i)A", "\\d+", "", "(a|b)+", "\\p{L}", "^a$", "(?P<n>a)", "a(?=b)b")
 )
@@ -154,7 +155,7 @@ conditions: st.SearchStrategy[Json] = st.one_of(
         st.lists(patterns, max_size=2),
     ),
 )
-condition_lists = st.one_of(
+condition_lists: st.SearchStrategy[list[list[Json]] | None] = st.one_of(
     st.none(), st.lists(st.lists(conditions, max_size=3), max_size=3), st.just([[]]), st.just([])
 )
 variant_keys = st.sampled_from(("on", "off", "x", "missing"))

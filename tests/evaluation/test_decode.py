@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.evaluation.decode import FlagRefused, decode_flag, raw_flag_key, split_flags
+from proxy.evaluation.decode import DEEPEST, FlagRefused, decode_flag, raw_flag_key, split_flags
 from proxy.evaluation.model import Allocation, Bucket, Condition, Distribution, Flag, Segment
 
 CONDITION = {"selector": ["context", "user", "a"], "op": "is", "values": ["x"]}
@@ -212,6 +212,18 @@ def test_what_breaks_the_schema_is_refused_with_a_reason(flag: Any) -> None:
 def test_what_cannot_be_read_is_refused_with_a_reason(raw: bytes, reason: str) -> None:
     with pytest.raises(FlagRefused, match=reason):
         decode_flag(raw)
+
+
+def test_nesting_counts_levels_not_brackets() -> None:
+    def of_payload(payload: str) -> bytes:
+        variant = f'{{"key":"v","payload":{payload}}}'
+        return f'{{"key":"f","segments":[],"variants":{{"v":{variant}}}}}'.encode()
+
+    wide, deep = "[" + "[]," * 999 + '"[["]', "[" * (DEEPEST - 3) + "]" * (DEEPEST - 3)
+
+    assert decode_flag(of_payload(wide)).key == decode_flag(of_payload(deep)).key == "f"
+    with pytest.raises(FlagRefused, match="deep"):
+        decode_flag(of_payload(f"[{deep}]"))
 
 
 @given(st.binary(max_size=30) | st.text(alphabet='{}[]",:key1\\ud8', max_size=30).map(str.encode))

@@ -106,6 +106,12 @@ def test_a_429_holds_the_throttled_and_drops_those_over_quota(
     assert found.resent == tuple(one for one in ALL if one not in dropped and one not in held)
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"no"', b"[" * 5000])
+def test_a_refusal_whose_body_cannot_be_read_names_nobody(body: bytes) -> None:
+    assert judge(Receipt(400, body), BATCH, 15.0).halve
+    assert judge(Receipt(429, body), BATCH, 15.0).wait == 15.0
+
+
 @pytest.mark.parametrize("body", [{}, {"throttled_events": [9]}, {"throttled_users": {"x": 1}}])
 def test_a_429_that_names_nobody_here_rests(body: dict[str, Any]) -> None:
     assert verdict(429, **body) == Verdict(why="throttled", resent=ALL, slower=True, wait=15.0)

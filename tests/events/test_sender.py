@@ -19,8 +19,6 @@ from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits, Receipt
 from tests.events.builders import NOW, Upstream, clock, event, numbers, receipt
 
-pytestmark = pytest.mark.looptime
-
 LIMITS = Limits(events=2000, size=1_000_000)
 HOUR = 3600.0
 
@@ -68,6 +66,7 @@ async def running(one: Rig) -> AsyncIterator[None]:
         await tasks.stop(loop)
 
 
+@pytest.mark.looptime
 async def test_a_few_events_go_when_the_period_is_over() -> None:
     one = rig(period_seconds=10.0)
 
@@ -80,6 +79,7 @@ async def test_a_few_events_go_when_the_period_is_over() -> None:
     assert one.upstream.diary == [(10.0, [0, 1, 2])]
 
 
+@pytest.mark.looptime
 async def test_enough_events_go_at_once() -> None:
     one = rig(threshold=3)
 
@@ -92,6 +92,7 @@ async def test_enough_events_go_at_once() -> None:
     assert one.tally.counts()["sent"] == 3
 
 
+@pytest.mark.looptime
 async def test_nothing_is_sent_when_there_is_nothing() -> None:
     one = rig()
 
@@ -102,6 +103,7 @@ async def test_nothing_is_sent_when_there_is_nothing() -> None:
     assert one.upstream.diary == []
 
 
+@pytest.mark.looptime
 async def test_an_outage_of_hours_loses_nothing() -> None:
     one = rig(threshold=10)
     script = one.upstream.script
@@ -120,6 +122,7 @@ async def test_an_outage_of_hours_loses_nothing() -> None:
     assert len(one.sender) == 0
 
 
+@pytest.mark.looptime
 async def test_failures_slow_down_to_a_minute_and_success_resets() -> None:
     one = rig(None, *[receipt(500)] * 8, receipt(200), receipt(503), receipt(200), threshold=1)
 
@@ -136,6 +139,7 @@ async def test_failures_slow_down_to_a_minute_and_success_resets() -> None:
     assert one.tally.counts()["retried"] == 10
 
 
+@pytest.mark.looptime
 async def test_the_pause_is_fully_jittered() -> None:
     chances = iter([0.0, 0.25, 0.5])
     one = rig(None, None, None, receipt(200), threshold=1, chance=lambda: next(chances))
@@ -147,6 +151,7 @@ async def test_the_pause_is_fully_jittered() -> None:
     assert one.upstream.times == [0, 0, 0.5, 2.5]
 
 
+@pytest.mark.looptime
 async def test_retry_after_is_honoured() -> None:
     one = rig(receipt(503, 90.0), receipt(200), threshold=1)
 
@@ -157,6 +162,7 @@ async def test_retry_after_is_honoured() -> None:
     assert one.upstream.times == [0, 90]
 
 
+@pytest.mark.looptime
 async def test_refused_events_are_dropped_and_the_others_resent_at_once() -> None:
     one = rig(
         receipt(400, events_with_invalid_fields={"time": [1]}, silenced_events=[3]),
@@ -173,6 +179,7 @@ async def test_refused_events_are_dropped_and_the_others_resent_at_once() -> Non
     assert one.lost == [], "the same again would be refused again"
 
 
+@pytest.mark.looptime
 async def test_throttled_events_rest_while_the_others_go() -> None:
     one = rig(
         receipt(429, throttled_events=[0, 1], exceeded_daily_quota_users={}),
@@ -189,6 +196,7 @@ async def test_throttled_events_rest_while_the_others_go() -> None:
     assert one.tally.counts()["held"] == 2
 
 
+@pytest.mark.looptime
 async def test_a_429_without_names_rests_too() -> None:
     one = rig(receipt(429), receipt(200), threshold=1, rest_seconds=15.0)
 
@@ -199,6 +207,7 @@ async def test_a_429_without_names_rests_too() -> None:
     assert one.upstream.times == [0, 15]
 
 
+@pytest.mark.looptime
 async def test_a_413_halves_until_it_fits_and_remembers_it_for_a_while() -> None:
     def too_large(bodies: Sequence[bytes]) -> Receipt:
         return receipt(413 if len(bodies) > 3 else 200)
@@ -222,6 +231,7 @@ async def test_a_413_halves_until_it_fits_and_remembers_it_for_a_while() -> None
     assert one.dropped == {}
 
 
+@pytest.mark.looptime
 async def test_a_single_event_that_is_too_large_for_upstream_is_dropped() -> None:
     one = rig(
         lambda bodies: receipt(413 if 1 in numbers(bodies) else 200),
@@ -237,6 +247,7 @@ async def test_a_single_event_that_is_too_large_for_upstream_is_dropped() -> Non
     assert one.dropped == {"too_large": 1}
 
 
+@pytest.mark.looptime
 async def test_a_refusal_without_names_is_narrowed_to_the_culprit() -> None:
     one = rig(lambda bodies: receipt(400 if 37 in numbers(bodies) else 200), threshold=100)
 
@@ -251,6 +262,7 @@ async def test_a_refusal_without_names_is_narrowed_to_the_culprit() -> None:
     assert len(one.upstream.diary) < 20
 
 
+@pytest.mark.looptime
 async def test_a_refusal_of_everything_does_not_lose_everything_at_once() -> None:
     one = rig(receipt(403), threshold=100)
 
@@ -262,6 +274,7 @@ async def test_a_refusal_of_everything_does_not_lose_everything_at_once() -> Non
     assert len(one.sender) == 100 - one.dropped["refused"]
 
 
+@pytest.mark.looptime
 async def test_an_invalid_api_key_drops_the_batch_and_slows_down() -> None:
     one = rig(receipt(400, error="Invalid API key: x"), receipt(200), threshold=2)
 
@@ -276,6 +289,7 @@ async def test_an_invalid_api_key_drops_the_batch_and_slows_down() -> None:
     assert one.upstream.diary == [(0, [0, 1]), (1, [2, 3])]
 
 
+@pytest.mark.looptime
 async def test_what_exceeds_the_bound_in_bytes_is_dropped_oldest_first() -> None:
     one = rig(None, threshold=1000, max_bytes=10 * (40 + 160))
 
@@ -286,6 +300,7 @@ async def test_what_exceeds_the_bound_in_bytes_is_dropped_oldest_first() -> None
     assert one.sender.size <= 2000
 
 
+@pytest.mark.looptime
 async def test_what_is_too_old_is_dropped() -> None:
     one = rig(None, threshold=1, max_age_seconds=HOUR)
 
@@ -302,6 +317,7 @@ async def test_what_is_too_old_is_dropped() -> None:
     assert one.lost == [0, 1, 2]
 
 
+@pytest.mark.looptime
 async def test_an_event_too_large_for_any_request_is_dropped() -> None:
     one = rig(limits=Limits(events=10, size=100))
 
@@ -312,6 +328,7 @@ async def test_an_event_too_large_for_any_request_is_dropped() -> None:
     assert len(one.sender) == 1
 
 
+@pytest.mark.looptime
 async def test_an_event_larger_than_the_buffer_does_not_empty_it() -> None:
     one = rig(max_bytes=2000)
 
@@ -322,6 +339,7 @@ async def test_an_event_larger_than_the_buffer_does_not_empty_it() -> None:
     assert len(one.sender) == 3
 
 
+@pytest.mark.looptime
 async def test_full_batches_do_not_wait() -> None:
     one = rig(threshold=100, limits=Limits(events=4, size=1_000_000))
 
@@ -332,6 +350,7 @@ async def test_full_batches_do_not_wait() -> None:
     assert one.upstream.diary == [(0, [0, 1, 2, 3]), (0, [4, 5, 6, 7]), (10, [8, 9])]
 
 
+@pytest.mark.looptime
 async def test_flush_sends_everything_without_the_loop() -> None:
     one = rig(limits=Limits(events=4, size=1_000_000))
     one.offer(10)
@@ -343,6 +362,7 @@ async def test_flush_sends_everything_without_the_loop() -> None:
     assert asyncio.get_running_loop().time() == 0
 
 
+@pytest.mark.looptime
 async def test_flush_gives_up_at_its_deadline_and_counts_what_is_left() -> None:
     one = rig(None, chance=lambda: 1.0)
     one.offer(5)
@@ -355,6 +375,7 @@ async def test_flush_gives_up_at_its_deadline_and_counts_what_is_left() -> None:
     assert one.upstream.times == [0, 1, 3, 7]
 
 
+@pytest.mark.looptime
 async def test_flush_does_not_wait_for_an_upstream_that_hangs() -> None:
     one = rig(seconds=HOUR)
     one.offer(5)
@@ -363,6 +384,7 @@ async def test_flush_does_not_wait_for_an_upstream_that_hangs() -> None:
     assert asyncio.get_running_loop().time() == 10
 
 
+@pytest.mark.looptime
 async def test_flush_tries_at_once_even_after_a_long_pause_was_asked_for() -> None:
     one = rig(receipt(503, 600.0), receipt(200), threshold=2)
     async with running(one):
@@ -373,6 +395,7 @@ async def test_flush_tries_at_once_even_after_a_long_pause_was_asked_for() -> No
     assert one.upstream.times == [0, 5]
 
 
+@pytest.mark.looptime
 async def test_flush_sends_what_is_held() -> None:
     one = rig(receipt(429, throttled_events=[0]), receipt(200), threshold=2)
     async with running(one):
@@ -383,6 +406,7 @@ async def test_flush_sends_what_is_held() -> None:
     assert one.upstream.accepted == [1, 0]
 
 
+@pytest.mark.looptime
 async def test_flush_waits_for_held_events_if_there_is_time() -> None:
     one = rig(receipt(429, throttled_events=[0]), receipt(200), rest_seconds=5.0)
     one.offer(1)
@@ -391,6 +415,7 @@ async def test_flush_waits_for_held_events_if_there_is_time() -> None:
     assert one.upstream.times == [0, 5]
 
 
+@pytest.mark.looptime
 async def test_a_batch_under_way_when_the_loop_is_cancelled_is_sent_again_by_flush() -> None:
     one = rig(seconds=3.0, threshold=5)
     async with running(one):
@@ -403,6 +428,7 @@ async def test_a_batch_under_way_when_the_loop_is_cancelled_is_sent_again_by_flu
     assert one.lost == []
 
 
+@pytest.mark.looptime
 async def test_flush_beside_a_living_loop_waits_for_the_batch_under_way() -> None:
     one = rig(seconds=3.0, threshold=5)
     async with running(one):
@@ -415,6 +441,7 @@ async def test_flush_beside_a_living_loop_waits_for_the_batch_under_way() -> Non
     assert one.upstream.batches == [[0, 1, 2, 3, 4], [5]]
 
 
+@pytest.mark.looptime
 async def test_an_answer_after_the_flush_gave_up_changes_nothing() -> None:
     one = rig(receipt(500), seconds=30.0, threshold=5)
     async with running(one):
@@ -427,6 +454,7 @@ async def test_an_answer_after_the_flush_gave_up_changes_nothing() -> None:
     assert one.dropped == {"stopped": 5}
 
 
+@pytest.mark.looptime
 async def test_the_status_tells_the_last_answer_and_the_next_attempt() -> None:
     one = rig(receipt(503, 40.0), threshold=2)
     assert one.sender.status()["next_attempt_in_seconds"] is None
@@ -448,6 +476,7 @@ async def test_the_status_tells_the_last_answer_and_the_next_attempt() -> None:
     }
 
 
+@pytest.mark.looptime
 async def test_the_status_names_why_there_was_no_answer() -> None:
     one = rig(None, threshold=1)
     one.offer(1)
@@ -480,10 +509,10 @@ steps = st.sampled_from(
     st.integers(1, 6),
 )
 @settings(max_examples=60, deadline=None)
-def test_whatever_upstream_answers_no_event_is_lost_silently_or_accepted_twice(
+def test_while_events_wait_none_is_lost_silently_or_accepted_twice(
     script: list[Receipt | None], offers: list[tuple[int, float]], most: int
 ) -> None:
-    async def life() -> None:
+    async def wait_and_compare() -> None:
         one = rig(*script, receipt(200), threshold=4, limits=Limits(events=most, size=1_000_000))
         async with running(one):
             for count, pause in offers:
@@ -499,6 +528,6 @@ def test_whatever_upstream_answers_no_event_is_lost_silently_or_accepted_twice(
 
     loop = looptime.new_event_loop(start=0)
     try:
-        loop.run_until_complete(life())
+        loop.run_until_complete(wait_and_compare())
     finally:
         loop.close()

@@ -1,3 +1,5 @@
+from typing import Any
+
 from proxy.events.tally import LOG_SECONDS, REASONS, Tally
 from proxy.metrics import Metrics
 
@@ -46,7 +48,7 @@ def test_counts_reach_the_metrics_and_the_official_names() -> None:
     }
 
 
-def test_losses_are_logged_at_most_once_a_minute(log_lines: list[dict[str, object]]) -> None:
+def test_losses_are_logged_at_most_once_a_minute(log_lines: list[dict[str, Any]]) -> None:
     tally = Tally("p", Metrics())
 
     tally.report_drops(0.0)

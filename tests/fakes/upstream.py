@@ -213,7 +213,7 @@ class FakeUpstream:
 
     async def open(self, port: int = 0) -> None:
         """Listen; a port of its own unless one is given (to come back after `close`)."""
-        server = web.Server(self._serve, handler_cancellation=True)
+        server = web.Server(self._serve, handler_cancellation=True, auto_decompress=False)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True).start()

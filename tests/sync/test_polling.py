@@ -165,8 +165,10 @@ async def test_a_304_speaks_of_what_was_in_force_when_it_was_asked(rig: Rig) -> 
         await desk.intake.take(array(flag(variant="off")), "stream", now)
         gate.set()
         await wait_until(lambda: "stale" in outcomes(desk))
+        requests = await rig.up.received(3, FLAGS)
 
     assert rig.variant() == "off"
+    assert "If-None-Match" not in requests[2].headers
 
 
 async def test_an_old_copy_from_a_cache_does_not_turn_flags_back(rig: Rig) -> None:

@@ -1,5 +1,6 @@
 """`sandbox --with-proxy`: what a newcomer starts first."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,26 @@ def test_a_taken_port_is_told_and_ends_it(tmp_path: Path, taken: int) -> None:
     assert code == 3
     assert str(ports[taken]) in program.said()
     assert "Traceback" not in program.said()
+
+
+def test_a_reader_that_leaves_ends_bulk_evaluation_quietly() -> None:
+    command = [sys.executable, "-m", "proxy", "evaluate", "--lines"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdin.write(b'{"flags": [], "user": {}}\n')
+        program.stdin.flush()
+        assert program.stdout.readline() == b"{}\n"
+
+        program.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            program.stdin.write(b'{"flags": [], "user": {}}\n' * 10)
+            program.stdin.close()
+
+        assert program.stderr.read() == b""
+        assert program.wait(PATIENCE) == 0
 
 
 def test_the_sandbox_alone_stops_on_a_signal(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import java.util.regex.Pattern;
 
 /**
  * Answers lines of "pattern TAB text" (UTF-16 code units as four hexadecimal digits each) with
- * T (the whole text matches), F (it does not), E (the pattern does not compile) or
- * G (given up: too many steps, or the stack overflowed).
+ * T (the whole text matches), F (it does not), E (the pattern does not compile), B (the engine
+ * itself broke while matching) or G (given up: too many steps, or the stack overflowed). The first
+ * line it prints is its own feature version.
  */
 public class RegexOracle {
     private static final int STEPS = 3_000_000;
@@ -15,6 +16,7 @@ public class RegexOracle {
     public static void main(String[] arguments) throws IOException {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
         PrintWriter out = new PrintWriter(System.out);
+        out.println(Runtime.version().feature());
         for (String line = in.readLine(); line != null; line = in.readLine()) {
             int tab = line.indexOf('\t');
             out.println(answer(text(line.substring(0, tab)), text(line.substring(tab + 1))));
@@ -34,7 +36,7 @@ public class RegexOracle {
         } catch (GivenUp | StackOverflowError endless) {
             return 'G';
         } catch (RuntimeException broken) {
-            return 'E';
+            return 'B';
         }
     }
 
