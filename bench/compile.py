@@ -1,7 +1,8 @@
 """Compile 1,000 flags: time, memory, the cost of one change, and how long the event loop waits.
 
 The loop's wait is what a task that sleeps for a millisecond oversleeps while a worker thread
-compiles. Exits 1 when a change takes 200 ms or more, or the loop waits more than 20 ms for one.
+compiles. Exits 1 when, in the median run, one change takes 200 ms or makes the loop wait for more
+than 20 ms.
 """
 
 import asyncio
@@ -53,9 +54,7 @@ def edited(flags: list[workload.Json], number: int) -> bytes:
     """The deployment with one flag's salt and one condition changed."""
     place = number * 137 % len(flags)
     changed = workload.flag(place)
-    changed["segments"][0]["conditions"] = workload.targeting(
-        number, random.Random(number)
-    )
+    changed["segments"][0]["conditions"] = workload.targeting(number, random.Random(number))
     changed["segments"][0]["bucket"]["salt"] = f"salt{number}"
     return msgspec.json.encode([*flags[:place], changed, *flags[place + 1 :]])
 
@@ -131,7 +130,9 @@ def main() -> int:
     spread("loop waits, all compiled in a thread", waits(body, None))
     change_waits = waits(edited(flags, 1), deployment)
     spread("loop waits, one flag changed", change_waits)
-    return 1 if max(changes) >= MOST_CHANGE_MILLIS or max(change_waits) > MOST_WAIT_MILLIS else 0
+    slow = statistics.median(changes) >= MOST_CHANGE_MILLIS
+    stalling = statistics.median(change_waits) > MOST_WAIT_MILLIS
+    return 1 if slow or stalling else 0
 
 
 if __name__ == "__main__":

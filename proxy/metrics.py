@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 PREFIX = "amplitude_proxy_"
 
@@ -41,14 +47,72 @@ LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 EVALUATION_SECONDS = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 1e-1)
 
 
+class LoopCounter(Collector):
+    """A counter that only the event loop's thread increments: no lock, a tenth of the cost."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._value = 0
+
+    def inc(self, amount: int = 1) -> None:
+        """Count `amount` more."""
+        self._value += amount
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return the one sample."""
+        yield CounterMetricFamily(self._name, self._meaning, self._value)
+
+
+class Timing:
+    """The observations of one series of a `LoopHistogram`."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+class LoopHistogram(Collector):
+    """A histogram that only the event loop's thread observes: no lock, a fifth of the cost."""
+
+    def __init__(self, name: str, meaning: str, bounds: tuple[float, ...], *labels: str) -> None:
+        self._family = name, meaning, labels
+        self._bounds = bounds
+        self._edges = [*(str(float(bound)) for bound in bounds), "+Inf"]
+        self._series: dict[tuple[str, ...], Timing] = {}
+
+    def labels(self, *values: str) -> Timing:
+        """Return the series of these label values."""
+        return self._series.setdefault(values, Timing(self._bounds))
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """Return the samples of every series."""
+        name, meaning, labels = self._family
+        family = HistogramMetricFamily(name, meaning, labels=labels)
+        for values, timing in self._series.items():
+            buckets = list(zip(self._edges, accumulate(timing.counts), strict=True))
+            family.add_metric(values, buckets, timing.total)
+        yield family
+
+
 class Metrics:
     """All metrics of one process, on a registry of their own, so that tests do not share them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.official = {
-            name: self._counter(name, meaning) for name, meaning in OFFICIAL_COUNTERS.items()
+            name: LoopCounter(PREFIX + name, meaning) for name, meaning in OFFICIAL_COUNTERS.items()
         }
+        for official in self.official.values():
+            self.registry.register(official)
         self.build_info = self._gauge(
             "build_info", "1 for the version that runs.", "version", "python"
         )
@@ -60,18 +124,21 @@ class Metrics:
         self._report()
 
     def _serve(self) -> None:
-        self.http_seconds = self._histogram(
-            "http_request_duration_seconds",
+        self.http_seconds = LoopHistogram(
+            PREFIX + "http_request_duration_seconds",
             "Time from a request's arrival to its answer, by route and status class.",
             LATENCY_SECONDS,
             "route",
             "status",
         )
-        self.evaluation_seconds = self._histogram(
-            "evaluation_duration_seconds",
+        self.registry.register(self.http_seconds)
+        evaluation_seconds = LoopHistogram(
+            PREFIX + "evaluation_duration_seconds",
             "Time to evaluate a user and encode the answer.",
             EVALUATION_SECONDS,
         )
+        self.registry.register(evaluation_seconds)
+        self.evaluation_seconds = evaluation_seconds.labels()
         self.rejected = self._counter(
             "rejected_requests", "Requests refused before they reached a handler.", "reason"
         )
@@ -113,7 +180,7 @@ class Metrics:
     def _report(self) -> None:
         self.events = self._counter(
             "events",
-            "Events by what became of them: offered, filtered, sent or retried.",
+            "Events by what became of them: offered, skipped, filtered, sent, retried or held.",
             "project",
             "outcome",
         )

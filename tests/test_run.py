@@ -166,7 +166,7 @@ async def test_a_second_signal_hurries(upstream: FakeUpstream, log_lines: io.Str
     settings = pointed_at(upstream.url, drain_deadline_millis=60_000)
     async with running(settings) as proxy:
         await proxy.wait_for(proxy.clients + "/ready", 200)
-        user = builders.msgspec.json.encode({"user_id": "u1"})
+        user = msgspec.json.encode({"user_id": "u1"})
         url = proxy.clients + "/sdk/v2/vardata"
         async with proxy.session.post(url, data=user, headers=AUTHORISED) as response:
             assert response.status == 200

@@ -20,7 +20,7 @@ from proxy.evaluation.outcomes import Outcome
 
 HEAVIEST: Final = 1000  # weight of a chunk: some 30 flags, which compile in a few milliseconds
 LIGHTEST: Final = 400  # weight that a cut leaves on both sides where it can
-SHAPES: Final = 256  # sources whose code is remembered
+SHAPES: Final = 128  # sources whose code is remembered
 
 Results: TypeAlias = dict[str, Any]
 Function: TypeAlias = Callable[[dict[str, Any], Results], list[Outcome]]

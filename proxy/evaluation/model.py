@@ -1,4 +1,4 @@
-"""Flag configs as the engine reads them: frozen, complete, checked (evaluation semantics, part 1)."""
+"""Flag configs as the engine reads them: frozen, complete, checked."""
 
 from __future__ import annotations
 

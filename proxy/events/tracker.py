@@ -166,10 +166,12 @@ class Tracker:
 
     async def _encode_for_ever(self) -> None:
         while True:
-            if self._fresh or await tasks.wait_for_event(self._news, MEASURE_SECONDS):
+            if not self._fresh:
+                await tasks.wait_for_event(self._news, MEASURE_SECONDS)
+            self._news.clear()
+            if self._fresh:
                 # Let some gather: the sender is then woken once for all of them.
                 await asyncio.sleep(GATHER_SECONDS)
-                self._news.clear()
                 await self._encode_fresh()
             self.measure()
             for lane in self._lanes:

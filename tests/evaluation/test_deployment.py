@@ -218,6 +218,18 @@ def test_a_pattern_that_runs_out_of_time_is_no_match_and_names_its_flag() -> Non
     assert late == ["a", "b"]
 
 
+def test_a_flag_too_heavy_for_source_is_named_too() -> None:
+    named: list[str] = []
+    heavy = matching("a", "x+y")
+    never = {"selector": ["context", "user", "q"], "op": "is", "values": ["z"]}
+    heavy["segments"].append({"conditions": [[never] * 400], "variant": "on"})
+    deployment = compile_deployment(msgspec.json.encode([heavy]), on_regex_timeout=named.append)
+
+    assert given_variants(deployment, p="xxy") == {"a": "on"}
+    assert given_variants(deployment, p="x" * 100_000) == {"a": "off"}
+    assert named == ["a"]
+
+
 def test_a_pattern_that_does_not_compile_matches_nothing_and_is_named() -> None:
     deployment = compiled(matching("a", "["), matching("b", "[", op="regex does not match"))
 

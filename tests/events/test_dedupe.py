@@ -77,6 +77,18 @@ def test_what_was_taken_back_is_new_again() -> None:
     assert dedupe.first(5, 1.0)
 
 
+def test_the_place_of_what_was_taken_back_is_used_again() -> None:
+    dedupe = Dedupe(2)
+    for key in (4, 8):  # both belong in the same slot
+        dedupe.first(key, 0.0)
+
+    dedupe.forget(4)
+
+    assert dedupe.first(9, 0.0)
+    assert not dedupe.first(8, 0.0)
+    assert not dedupe.first(9, 0.0)
+
+
 def test_capacity_zero_remembers_nothing() -> None:
     dedupe = Dedupe(0)
 

@@ -455,6 +455,18 @@ async def test_an_answer_after_the_flush_gave_up_changes_nothing() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_batch_cut_short_after_the_flush_gave_up_stays_lost() -> None:
+    one = rig(seconds=HOUR, threshold=5)
+    async with running(one):
+        one.offer(5)
+        await asyncio.sleep(1)
+        assert await one.sender.flush(deadline=10.0) == 5
+
+    assert len(one.sender) == 0
+    assert one.dropped == {"stopped": 5}
+
+
+@pytest.mark.looptime
 async def test_the_status_tells_the_last_answer_and_the_next_attempt() -> None:
     one = rig(receipt(503, 40.0), threshold=2)
     assert one.sender.status()["next_attempt_in_seconds"] is None

@@ -109,29 +109,40 @@ class Pattern:
             program = self._compile_late()
         if program is None or not budget.quick:
             return self._timed_out()
-        try:
-            return program.fullmatch(text, timeout=QUICK_SECONDS) is not None
-        except (TimeoutError, MemoryError):
+        found = _fullmatch(program, text, QUICK_SECONDS)
+        if found is None:
             budget.quick -= 1
-        if not budget.take_slow():
-            return self._timed_out()
-        try:
-            return program.fullmatch(text, timeout=SLOW_SECONDS) is not None
-        except (TimeoutError, MemoryError):
-            return self._timed_out()
+            found = _fullmatch(program, text, SLOW_SECONDS) if budget.take_slow() else None
+        return self._timed_out() if found is None else found
 
     def _compile_late(self) -> Any:
         """Compile for the second engine a pattern that rarely needs it, if that is quick."""
         engines = self._engines
         if engines.source is None or not self._budget.take_slow():
             return None
-        engines.backtracking = _compile_backtracking(engines.source)
+        try:
+            engines.backtracking = _compile_backtracking(engines.source)
+        except PatternRefused:
+            engines.backtracking = None
         engines.source = None
         return engines.backtracking
 
     def _timed_out(self) -> bool:
         self._on_timeout()
         return False
+
+
+def _fullmatch(program: Any, text: str, seconds: float) -> bool | None:
+    """Tell whether the whole text matches; None when that takes more time or memory.
+
+    The engine keeps the interpreter's lock. If it let go of it, each match would wait for the
+    lock while another thread computes, and the time limit, which is on the CPU time of the whole
+    process, would pass meanwhile.
+    """
+    try:
+        return program.fullmatch(text, timeout=seconds, concurrent=False) is not None
+    except (TimeoutError, MemoryError):
+        return None
 
 
 def _nobody() -> None:
