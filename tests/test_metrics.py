@@ -26,7 +26,7 @@ def test_our_histogram_says_what_the_librarys_says() -> None:
         mine.labels(route).observe(seconds)
         other.labels(route).observe(seconds)
 
-    def samples(registry: CollectorRegistry) -> list[object]:
+    def samples(registry: CollectorRegistry) -> list[str]:
         families = text_string_to_metric_families(generate_latest(registry).decode())
         return sorted(
             str((sample.name, sorted(sample.labels.items()), sample.value))

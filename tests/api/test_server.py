@@ -3,11 +3,12 @@ import gzip
 import io
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 import structlog
+import uvloop
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -97,6 +98,9 @@ async def test_garbage_is_answered_400_and_seen_off(
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["connection"] == "close"
         assert await reader.read() == b""
+        writer.write(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writer.drain()
+        assert await reader.read() == b""
     assert "Traceback" not in log_lines.getvalue()
     assert served.counted("rejected_requests_total", reason="malformed") == 1
     assert served.counted("request_error_total") == 1
@@ -163,6 +167,8 @@ async def test_a_broken_chunk_is_the_clients_mistake(served: Served) -> None:
     head = REQUEST.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"
     async with served.connection() as (reader, writer):
         writer.write(head + b"4\r\n{}  \r\n")
+        while not served.server.connections_busy():
+            await asyncio.sleep(0)
         writer.write(b"zz\r\n")
 
         assert (await read_answer(reader)).status == 400
@@ -215,8 +221,7 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
     async with serving(flags, builders.settings(limits=limits)) as served:
         raw = REQUEST.replace(b"vardata", b"flags") + b"\r\n"
         async with served.connection() as (reader, writer):
-            transport = writer.transport
-            assert isinstance(transport, asyncio.Transport)
+            transport = cast("asyncio.Transport", writer.transport)
             transport.pause_reading()
             writer.write(raw * 30)
             for _ in range(400):
@@ -393,6 +398,11 @@ class Client:
             self.answered += 1
             if answer.headers.get("connection") == "close":
                 return
+
+
+def test_no_request_is_lost_on_the_programs_own_loop() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_no_request_is_lost_while_the_server_leaves())
 
 
 async def test_no_request_is_lost_while_the_server_leaves() -> None:

@@ -80,7 +80,7 @@ class Pattern:
         """Tell whether the whole text matches; False when that takes too long. Raises nothing."""
         engines = self._engines
         if engines.literal is not None:
-            return text == engines.literal
+            return text == engines.literal or join_surrogates(text) == engines.literal
         if self.problem is not None:
             return False
         if len(text) > MAX_TEXT:
@@ -92,7 +92,7 @@ class Pattern:
             try:
                 data = text.encode()
             except UnicodeEncodeError:
-                return self._backtrack(join_surrogates(text))
+                return self._backtrack(text)
             cost = engines.width * len(data)
             if cost <= budget.steps:
                 budget.steps -= cost
@@ -104,6 +104,7 @@ class Pattern:
         budget = self._budget
         if len(text) > MAX_BACKTRACKED:
             return self._timed_out()
+        text = join_surrogates(text)
         program = self._engines.backtracking
         if program is None:
             program = self._compile_late()

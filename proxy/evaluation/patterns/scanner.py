@@ -14,9 +14,11 @@ _HASH = ord("#")
 
 def join_surrogates(text: str) -> str:
     """Return the text with each pair of surrogates as the one code point it stands for."""
-    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return text
 
 
 def unquote(codes: list[int]) -> list[int]:
