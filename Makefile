@@ -23,7 +23,7 @@ run: $(READY) ## Start the proxy against the embedded sandbox; Ctrl-C stops both
 	@$(BIN)/evaluation-proxy sandbox --with-proxy
 
 test: $(READY) ## Run all tests; what needs a missing program is skipped by name.
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --maxprocesses 4
 
 check: lint types floors coverage ## Lint, types, floors, tests and the coverage gate.
 
@@ -39,7 +39,7 @@ floors: $(READY)
 
 coverage: $(READY)
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -q --cov --cov-report=
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov --cov-report=
 	$(BIN)/coverage report --fail-under=$(FLOOR)
 
 FLOOR := 95

@@ -88,22 +88,11 @@ class ClientServer:
 
         Takes at most `seconds`, half of them to get quiet. `hurry` cuts it short.
         """
-        now = asyncio.get_running_loop().time
-        deadline = now() + seconds
+        began = asyncio.get_running_loop().time()
         self.leave()
-        began = now()
-        while not hurry.is_set() and now() < began + seconds / 2:
-            quiet_since = max(began, self._last_request)
-            if now() >= quiet_since + QUIET_SECONDS:
-                break
-            await tasks.wait_for_event(hurry, POLL_SECONDS)
+        await self._until_quiet(began + seconds / 2, hurry)
         await self._stop_accepting(hurry)
-        assert self._listener is not None
-        while self._listener.connections and now() < deadline and not hurry.is_set():
-            for connection in self._connections():
-                if connection.is_idle and now() - connection.last_used >= QUIET_SECONDS:
-                    connection.force_close()
-            await tasks.wait_for_event(hurry, POLL_SECONDS)
+        await self._see_off(began + seconds, hurry)
         await self.close()
 
     async def close(self) -> None:
@@ -118,6 +107,26 @@ class ClientServer:
                 self._log.warning("requests cut off", requests=busy)
             await self._listener.shutdown(POLL_SECONDS)
 
+    async def _until_quiet(self, deadline: float, hurry: asyncio.Event) -> None:
+        """Wait until no request has come for a while; those that come are asked to connect anew."""
+        now = asyncio.get_running_loop().time
+        quiet = now() + QUIET_SECONDS
+        while now() < min(quiet, deadline) and not hurry.is_set():
+            await tasks.wait_for_event(hurry, POLL_SECONDS)
+            quiet = max(quiet, self._last_request + QUIET_SECONDS)
+
+    async def _see_off(self, deadline: float, hurry: asyncio.Event) -> None:
+        """Wait for the last requests; close connections on which nothing came for a while.
+
+        Closing one at once could cross a request that is on its way.
+        """
+        now = asyncio.get_running_loop().time
+        while self.connections_open() and now() < deadline and not hurry.is_set():
+            for connection in self._connections():
+                if connection.is_idle and now() - connection.last_used >= QUIET_SECONDS:
+                    connection.force_close()
+            await tasks.wait_for_event(hurry, POLL_SECONDS)
+
     async def _stop_accepting(self, hurry: asyncio.Event) -> None:
         ignored = [sockets.let_nobody_new_in(listening) for _, listening in self._listening]
         if any(ignored):
@@ -127,8 +136,8 @@ class ClientServer:
         self._listening.clear()
 
     def _connections(self) -> list[Connection]:
-        assert self._listener is not None
-        return [each for each in self._listener.connections if isinstance(each, Connection)]
+        open_ones = [] if self._listener is None else self._listener.connections
+        return [each for each in open_ones if isinstance(each, Connection)]
 
     def _connection(self, server: web.Server) -> Connection:
         return Connection(

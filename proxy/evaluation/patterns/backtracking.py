@@ -136,11 +136,10 @@ class _Writer:
                 return rf"(?:\u000d\u000a|[\u000b\u000c{_SINGLE_BREAKS}])"
             case Grapheme():
                 return r"\X"
-            case BackReference(number, folds):
-                if number > self._group_count:
-                    return _NEVER
-                return rf"(?i-f:\g<{number}>)" if folds else rf"(?:\g<{number}>)"
-        raise AssertionError(node)
+        assert isinstance(node, BackReference), node
+        if node.number > self._group_count:
+            return _NEVER
+        return rf"(?i-f:\g<{node.number}>)" if node.folds else rf"(?:\g<{node.number}>)"
 
 
 @functools.lru_cache(1024)

@@ -93,10 +93,8 @@ class _Parser(Classes):
             case "?" | "*" | "+":
                 self.next()
                 raise self.refuse(f"Dangling meta character '{chr(code)}'")
-            case "{":
-                # Java reads nothing here, and the repetition of that nothing next.
-                return EMPTY
-        raise AssertionError(code)
+        # A brace: Java reads nothing here, and the repetition of that nothing next.
+        return EMPTY
 
     def _dot(self) -> Node:
         if self.has("s"):

@@ -170,6 +170,8 @@ def _engines(pattern: str) -> _Engines:
         return _compile(parse(pattern))
     except PatternRefused as refused:
         return _Engines(problem=str(refused))
+    except RecursionError:
+        return _Engines(problem="nested too deeply for the caller's stack")
 
 
 def _compile(parsed: Parsed) -> _Engines:
