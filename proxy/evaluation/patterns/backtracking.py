@@ -114,7 +114,9 @@ class _Writer:
             raise PatternRefused("too large for the backtracking engine")
 
     def _repeat(self, node: Repeat, times: int) -> str:
-        body = self.write(node.body, times * max(1, node.low))
+        # What must match comes first as copies, and once more in a loop for what may follow.
+        copies = node.low + 2 if node.low > 1 else node.low + 1
+        body = self.write(node.body, times * copies)
         if node.settled and (node.greed == "possessive" or has_line_break(node.body)):
             body = f"(?>{body})"
         elif not isinstance(node.body, Chars | Group):

@@ -1,6 +1,8 @@
 """A pattern answers in bounded time, whatever the pattern and the text."""
 
+import inspect
 import random
+import sys
 import time
 
 import pytest
@@ -251,3 +253,30 @@ def test_a_quoted_text_matches_itself_and_nothing_else(text: str) -> None:
     assert pattern.problem is None
     assert pattern.matches(text)
     assert not pattern.matches(text + "x")
+
+
+def with_stack_left(frames: int, text: str) -> Pattern:
+    used = len(inspect.stack(0))
+    limit = sys.getrecursionlimit()
+
+    def descend(levels: int) -> Pattern:
+        return descend(levels - 1) if levels > 0 else compile_pattern(text)
+
+    return descend(limit - used - frames)
+
+
+def test_a_caller_deep_in_its_stack_gets_a_problem_and_no_error() -> None:
+    problems = {
+        with_stack_left(frames, "(?=a|" * 40 + "a" * frames + ")" * 40).problem
+        for frames in range(40, 400, 10)
+    }
+
+    assert None in problems
+    assert "nested too deeply for the caller's stack" in problems
+
+
+@pytest.mark.parametrize(
+    "text", ["(?:" * 40 + "a" + "(?=b))+" * 40, r"((?:(?=" * 20 + "x" + r")|\1)+)+" * 20]
+)
+def test_nested_repetitions_that_the_engine_would_copy_are_refused(text: str) -> None:
+    assert compiles_in_time(text).problem == "too large for the backtracking engine"
