@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from proxy.api.carrier import Carrier
 from proxy.api.credentials import Gate
 from proxy.api.flags import Flags
 from proxy.api.health import Health
@@ -41,4 +42,5 @@ def build_server(
     router: Router, settings: Settings, metrics: Metrics, clock: Clock
 ) -> ClientServer:
     """Return the server that carries the router's answers over HTTP."""
-    return ClientServer(router, settings, Tally(metrics), clock)
+    carrier = Carrier(router, settings.limits, Tally(metrics), clock)
+    return ClientServer(carrier, settings.limits)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 
+from proxy import logs
 from proxy.api.messages import Response, failure
 
 if sys.version_info >= (3, 12):
@@ -26,6 +28,11 @@ NOT_HTTP = failure(400, "Not a valid HTTP request")
 TOO_SLOW = failure(408, "The request took too long to arrive")
 BROKEN = failure(500, "Internal error")
 LINGER_SECONDS = 1.0
+NOTHING: tuple[tuple[()], bool, bytes] = ((), False, b"")
+
+Fed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
+AtOnce = Callable[[RawRequestMessage, StreamReader], bytes | None]
+"""Answer a request that came whole, or leave it (None) to be answered in its turn."""
 
 
 class BodyBroken(Exception):
@@ -54,18 +61,6 @@ class Written(web.StreamResponse):
         """Do nothing: there is nothing left to do."""
 
 
-class Listener(web.Server):
-    """aiohttp's server, with connections of our kind."""
-
-    def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
-        super().__init__(handle)  # type: ignore[arg-type]
-        self._make = make
-
-    @override
-    def __call__(self) -> Connection:
-        return self._make(self)
-
-
 class Farewell(web.Response):
     """An answer after which the connection is closed; it stays until the client has read it."""
 
@@ -90,46 +85,86 @@ class Farewell(web.Response):
         await self._connection.linger()
 
 
+class Listener(web.Server):
+    """aiohttp's server, with connections of our kind."""
+
+    def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
+        super().__init__(handle)  # type: ignore[arg-type]
+        self._make = make
+
+    @override
+    def __call__(self) -> Connection:
+        return self._make(self)
+
+
+class WatchedParser:
+    """aiohttp's parser, whose findings the connection sees before they are queued."""
+
+    def __init__(self, parser: Any, connection: Connection) -> None:
+        self._feed = parser.feed_data
+        self._connection = connection
+        self.message_consumed = parser.message_consumed
+        self.pause_reading = parser.pause_reading
+        self.set_upgraded = parser.set_upgraded
+        self.feed_eof = parser.feed_eof
+
+    def feed_data(self, data: bytes) -> Fed:
+        """Parse; what is answered at once is found no more."""
+        try:
+            fed: Fed = self._feed(data)
+        except HttpProcessingError:
+            self._connection.found_garbage()
+            raise
+        messages = fed[0]
+        if not messages:
+            self._connection.found_nothing(len(data))
+        elif self._connection.found(messages):
+            self.message_consumed()
+            return NOTHING
+        return fed
+
+
 class Connection(web.RequestHandler):
     """aiohttp's connection, with bounds on the time and the size of a request's head.
 
-    `busy` is true from a request's arrival until its answer is written; `closing` when no further
-    request will be taken.
+    `owed` counts the requests that have arrived and are not answered yet; `closing` is true when
+    no further one will be taken; `body` is the one that is being read.
     """
 
     __slots__ = (
+        "_at_once",
         "_farewell",
         "_gone",
         "_head_bytes",
         "_head_since",
         "_most_head_bytes",
-        "_parsed",
         "_stuck_bytes",
         "_stuck_since",
         "_wire",
         "body",
-        "busy",
         "closing",
         "last_used",
+        "owed",
     )
 
     def __init__(
         self,
         server: web.Server,
+        at_once: AtOnce,
         farewell: Callable[[Response], bytes],
         most_head_bytes: int,
         **options: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, **options)
-        self.busy = False
+        self._parser: Any = WatchedParser(self._parser, self)
+        self.owed = 0
         self.closing = False
         self.last_used = loop.time()
-        # The body that a handler is reading, so that it hears when no more will come.
         self.body: StreamReader | None = None
+        self._at_once = at_once
         self._farewell = farewell
         self._most_head_bytes = most_head_bytes
-        self._parsed = 0
         self._head_bytes = 0
         self._head_since = 0.0
         self._stuck_bytes = 0
@@ -151,23 +186,42 @@ class Connection(web.RequestHandler):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.closing:
+        if not self.closing:
+            super().data_received(data)
+
+    def found(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> bool:
+        """Take note of requests; return whether all was answered at once.
+
+        That saves a plain request the way through a task and a queue, a third of its cost. It may
+        not overtake another, nor add to what the client has not read yet.
+        """
+        self._head_bytes = 0
+        self._head_since = 0.0
+        if not self.owed and len(messages) == 1 and not self.writing_paused and self._wire:
+            raw = self._at_once(*messages[0])
+            if raw is not None:
+                self._wire.write(raw)
+                self.last_used = self._loop.time()
+                return True
+        self.owed += len(messages)
+        return False
+
+    def found_nothing(self, size: int) -> None:
+        """Take note of `size` bytes that complete no request: a part of a head, or of a body."""
+        if self.owed:
             return
-        super().data_received(data)
-        parsed = self._request_count
-        if parsed != self._parsed:
-            self._parsed = parsed
-            self._head_bytes = 0
-            self._head_since = 0.0
-            if self.body is not None and not self.body.is_eof():
-                # The parser never begins a request before the last body ends: this one is broken.
-                self.body.set_exception(BodyBroken())
-        elif not self.busy:
-            self._head_bytes += len(data)
-            if not self._head_since:
-                self._head_since = self._loop.time()
-            if self._head_bytes > self._most_head_bytes:
-                self._hang_up(HEADERS_TOO_LARGE)
+        self._head_bytes += size
+        if not self._head_since:
+            self._head_since = self._loop.time()
+        if self._head_bytes > self._most_head_bytes:
+            self._hang_up(HEADERS_TOO_LARGE)
+
+    def found_garbage(self) -> None:
+        """Take note that what came is no HTTP; an answer to that is owed, too."""
+        self.owed += 1
+        self._head_since = 0.0
+        if self.body is not None:
+            self.body.set_exception(BodyBroken())
 
     @override
     def handle_error(
@@ -179,6 +233,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is not HTTP; nothing of it is repeated, in the answer or in the log."""
         if status != 400:
+            logs.get("api").error("request failed", exc_info=exc)
             response = BROKEN
         elif isinstance(exc, LineTooLong) or (message and "Too many headers" in message):
             response = HEADERS_TOO_LARGE
@@ -189,13 +244,18 @@ class Connection(web.RequestHandler):
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing has arrived that is still to be answered."""
-        return not self.busy and not self._head_since
+        return not self.owed and not self._head_since
 
-    def look(self, now: float, patience: float) -> None:
-        """End the connection if a head, or the client's reading, takes longer than `patience`."""
+    def answered(self, at: float) -> None:
+        """Take note that the answer to the eldest request was written."""
+        self.owed -= 1
+        self.last_used = at
+
+    def look(self, now: float, patience: float, idle_seconds: float) -> None:
+        """End the connection when a head, the client's reading or its next request takes long."""
         if self._wire is None:
             return
-        if self._head_since and not self.busy and now - self._head_since > patience:
+        if self._head_since and now - self._head_since > patience:
             self._hang_up(TOO_SLOW)
             return
         stuck = self._wire.get_write_buffer_size()
@@ -204,10 +264,8 @@ class Connection(web.RequestHandler):
             self._stuck_since = now
         elif stuck and now - self._stuck_since > patience:
             self._wire.abort()
-
-    def now(self) -> float:
-        """Return the loop's time, by which `last_used` counts."""
-        return self._loop.time()
+        elif self.is_idle and now - self.last_used > idle_seconds:
+            self.force_close()
 
     async def linger(self) -> None:
         """Say that nothing more will be sent, and take in what still comes for a moment."""
@@ -225,6 +283,7 @@ class Connection(web.RequestHandler):
     def _hang_up(self, response: Response) -> None:
         """Answer a request that never became complete, and close."""
         self.closing = True
+        self._head_since = 0.0
         if self._wire is not None:
             self._wire.write(self._farewell(response))
         self.force_close()

@@ -15,6 +15,7 @@ SMALLEST_FLEETING = 16_384
 LARGEST_INLINE = 65_536
 """Longer bodies are packed in a thread, so that nobody else waits."""
 QUICK, SMALL = 1, 6
+VARY = ("Vary", "Accept-Encoding")
 GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -58,12 +59,17 @@ class Packer:
         """Tell whether an answer is long enough to be packed."""
         return len(response.body) >= (SMALLEST if response.lasting else SMALLEST_FLEETING)
 
+    def plain(self, response: Response) -> Response:
+        """Return a long answer as it is, told to be one of two forms."""
+        headers = (*response.headers, VARY)
+        return Response(response.status, response.body, response.content_type, headers)
+
     async def answer(self, response: Response, accepted: str | None) -> Response:
         """Return the answer in the encoding that suits the client's `Accept-Encoding`."""
-        body, headers = response.body, (*response.headers, ("Vary", "Accept-Encoding"))
-        if accepts_gzip(accepted):
-            body = await self.packed(body, lasting=response.lasting)
-            headers = (*headers, ("Content-Encoding", "gzip"))
+        if not accepts_gzip(accepted):
+            return self.plain(response)
+        body = await self.packed(response.body, lasting=response.lasting)
+        headers = (*response.headers, VARY, ("Content-Encoding", "gzip"))
         return Response(response.status, body, response.content_type, headers)
 
     async def packed(self, body: bytes, *, lasting: bool) -> bytes:

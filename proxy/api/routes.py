@@ -105,19 +105,11 @@ class Router:
         self, method: str, target: str, headers: Mapping[str, str]
     ) -> tuple[str, Exchange | Response]:
         """Return the route's name, and either the answer or what waits for the body."""
-        path, query = split_target(target)
-        route = self._routes.get(path)
-        if route is None:
-            return OTHER, PREFLIGHT if method == "OPTIONS" else NOT_FOUND
-        if handler := route.guarded.get(method):
-            admitted = self._admit(headers)
-            if isinstance(admitted, Snapshot):
-                request = Request(method, path, query, headers)
-                return route.name, Exchange(handler, request, admitted)
-            return route.name, admitted
-        if open_handler := route.open.get(method):
-            return route.name, open_handler(Request(method, path, query, headers))
-        return route.name, PREFLIGHT if method == "OPTIONS" else route.refusal()
+        try:
+            return self._begin(method, target, headers)
+        except Exception:  # noqa: BLE001  no bug may show its inside to the asker
+            self._log.exception("request failed", method=method)
+            return OTHER, BROKEN
 
     def finish(self, exchange: Exchange, body: bytes = b"") -> Response:
         """Answer a request that was let in."""
@@ -132,3 +124,20 @@ class Router:
         except Exception:  # noqa: BLE001  no bug may show its inside to the asker
             self._log.exception("handler failed", path=request.path)
             return BROKEN
+
+    def _begin(
+        self, method: str, target: str, headers: Mapping[str, str]
+    ) -> tuple[str, Exchange | Response]:
+        path, query = split_target(target)
+        route = self._routes.get(path)
+        if route is None:
+            return OTHER, PREFLIGHT if method == "OPTIONS" else NOT_FOUND
+        if handler := route.guarded.get(method):
+            admitted = self._admit(headers)
+            if isinstance(admitted, Snapshot):
+                request = Request(method, path, query, headers)
+                return route.name, Exchange(handler, request, admitted)
+            return route.name, admitted
+        if open_handler := route.open.get(method):
+            return route.name, open_handler(Request(method, path, query, headers))
+        return route.name, PREFLIGHT if method == "OPTIONS" else route.refusal()

@@ -24,6 +24,8 @@ from proxy.upstream.analytics import Receipt
 
 TEMPORARY: Final = frozenset({408, 425})
 INVALID_KEY: Final = "Invalid API key"
+LEAST_HOLD_SECONDS: Final = 1.0
+"""What is held rests at least so long: upstream may ask for no wait, and throttle again."""
 
 # Indices of events, by what is wrong with them.
 _INVALID_FIELDS: Final = (
@@ -87,7 +89,7 @@ def _client_error(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float)
 
 def _too_large(count: int) -> Verdict:
     if count == 1:
-        return Verdict(why="too large", dropped={0: "too_large"})
+        return Verdict(why="too large", dropped={0: "too_large"}, slower=True)
     return Verdict(why="too large", resent=tuple(range(count)), shrink=True)
 
 
@@ -124,7 +126,7 @@ def _named(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Ver
         why="partly refused" if dropped else "partly throttled",
         dropped=dropped,
         held=tuple(sorted(held)),
-        hold_seconds=rest if held else 0.0,
+        hold_seconds=max(rest, LEAST_HOLD_SECONDS) if held else 0.0,
         resent=tuple(others),
     )
 

@@ -35,7 +35,8 @@ class Dedupe:
             return True
         slot = self._find(key)
         if slot is not None:
-            if at - self._times[self._table[slot] - 1] < self._life:
+            # A clock that was ahead and was put back must not silence anybody for longer.
+            if abs(at - self._times[self._table[slot] - 1]) < self._life:
                 return False
             self._clear(slot)
         self._remember(key & _LOW, key >> 64, at)

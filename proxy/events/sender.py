@@ -122,14 +122,14 @@ class Sender:
             bodies = [event.body for event in batch]
             try:
                 receipt = await self._post(bodies)
+                verdict = judge(receipt, bodies, self._way.rest_seconds)
             except UpstreamError as error:
                 self._act(batch, judge(None, bodies, self._way.rest_seconds), error.reason)
             except BaseException:
-                # Cut short: it may have arrived, and goes again with the same insert_ids.
+                # Cut short, or a defect of ours: it goes again with the same insert_ids.
                 self._settle(batch, back=batch)
                 raise
             else:
-                verdict = judge(receipt, bodies, self._way.rest_seconds)
                 self._act(batch, verdict, verdict.why, receipt.status)
 
     def status(self) -> dict[str, Any]:
@@ -166,6 +166,8 @@ class Sender:
         if verdict.shrink:
             self._limits = lowered(self._limits, len(batch))
             self._smaller_until = now + SMALLER_BATCHES_SECONDS
+        elif "too_large" in verdict.dropped.values():
+            self._limits = self._way.limits  # it was this event, not how many there were
         self._tally.count("sent", len(verdict.accepted))
         self._tally.count("retried", len(back))
         self._tally.count("held", len(held))

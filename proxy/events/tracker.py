@@ -69,6 +69,7 @@ class Tracker:
         self._dedupe = Dedupe(assignment.filter_capacity)
         self._fresh: deque[Fresh] = deque()
         self._news = asyncio.Event()
+        self._measured_at = float("-inf")
         self._lanes = []
         for index, destination in enumerate(destinations):
             tally = Tally(destination.label, metrics)
@@ -173,12 +174,17 @@ class Tracker:
                 # Let some gather: the sender is then woken once for all of them.
                 await asyncio.sleep(GATHER_SECONDS)
                 await self._encode_fresh()
-            self.measure()
-            for lane in self._lanes:
-                lane.tally.report_drops(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            if now - self._measured_at >= MEASURE_SECONDS:
+                self._measured_at = now
+                self.measure()
+                for lane in self._lanes:
+                    lane.tally.report_drops(now)
 
     async def _encode_fresh(self) -> None:
-        while self._fresh:
+        # Only those that are here by now: under load there are always more.
+        slices = -(-len(self._fresh) // SLICE)
+        for _ in range(slices):
             for _ in range(min(len(self._fresh), SLICE)):
                 self._encode_next()
             await asyncio.sleep(0)

@@ -14,7 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from proxy import logs
+from proxy.api.assembly import build_router
+from proxy.api.messages import Response
+from proxy.metrics import Metrics
 from proxy.settings.schema import Limits
+from proxy.snapshots.board import Board
 from tests import builders
 from tests.builders import KEY, flag
 from tests.serving import FLAGS, Served, encoded, read_answer, serving
@@ -52,6 +56,21 @@ async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
 
         assert (await read_answer(reader)).body == b"OK"
         assert "plain" in (await read_answer(reader)).json
+
+
+async def test_no_request_overtakes_another(served: Served) -> None:
+    post = REQUEST.replace(b"GET", b"POST") + b"Content-Length: 16\r\n\r\n"
+    status = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served.connection() as (reader, writer):
+        writer.write(post + b'{"user')
+        while not served.server.connections_busy():
+            await asyncio.sleep(0)
+        writer.write(b'_id":"u1"}' + status)
+        assert "targeted" in (await read_answer(reader)).json
+        assert (await read_answer(reader)).body == b"OK"
+
+        writer.write(status)
+        assert (await read_answer(reader)).body == b"OK"
 
 
 async def test_http_1_0_keeps_alive_only_when_asked(served: Served) -> None:
@@ -365,6 +384,28 @@ async def test_an_error_of_ours_is_told_without_its_inside(
     assert "handler failed" in log_lines.getvalue()
     assert "secret" not in log_lines.getvalue()
     assert served.counted("evaluation_failure_total") == 1
+
+
+class Unreadable(dict[str, str]):
+    def get(self, *_: object) -> str:
+        raise RuntimeError("boom")
+
+
+async def test_an_error_before_any_handler_is_told_the_same_way(log_lines: io.StringIO) -> None:
+    router = build_router(
+        Board(),
+        lambda *_: None,
+        builders.settings(),
+        Metrics(),
+        lambda: 0.0,
+        is_ready=lambda: True,
+    )
+
+    route, answer = router.begin("GET", "/sdk/v2/vardata", Unreadable())
+
+    assert isinstance(answer, Response)
+    assert (route, answer.status) == ("other", 500)
+    assert "boom" in log_lines.getvalue()
 
 
 class Client:

@@ -131,6 +131,13 @@ def test_a_refusal_that_names_nobody_is_searched_by_halves(found: Verdict) -> No
     assert (found.resent, found.halve, found.slower) == (ALL, True, False)
 
 
+@pytest.mark.parametrize("status", [400, 429])
+def test_what_is_throttled_rests_a_little_even_if_upstream_asks_for_no_wait(status: int) -> None:
+    found = verdict(status, 0.0, throttled_events=[0, 1, 2, 3])
+
+    assert found.hold_seconds == 1.0
+
+
 def test_a_413_asks_for_smaller_batches() -> None:
     assert verdict(413) == Verdict(why="too large", resent=ALL, shrink=True)
 
@@ -139,7 +146,10 @@ def test_a_413_asks_for_smaller_batches() -> None:
     ("status", "reason"), [(400, "refused"), (404, "refused"), (413, "too_large")]
 )
 def test_a_single_event_that_is_refused_is_dropped(status: int, reason: str) -> None:
-    assert judge(receipt(status), BATCH[:1], 15.0).dropped == {0: reason}
+    found = judge(receipt(status), BATCH[:1], 15.0)
+
+    assert found.dropped == {0: reason}
+    assert found.slower, "if it was not its fault, the next are not lost at full speed"
 
 
 FIELDS = [

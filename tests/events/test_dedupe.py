@@ -18,7 +18,7 @@ class Obvious:
 
     def first(self, key: int, at: float) -> bool:
         recent = self.told[-self.capacity :] if self.capacity else []
-        if any(one and one[0] == key and at - one[1] < DAY_SECONDS for one in recent):
+        if any(one and one[0] == key and abs(at - one[1]) < DAY_SECONDS for one in recent):
             return False
         self.forget(key)
         self.told.append((key, at))
@@ -114,3 +114,14 @@ def test_a_million_entries_take_less_than_120_megabytes() -> None:
 def resident_bytes() -> int:
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * 4096
+
+
+def test_a_clock_that_was_far_ahead_silences_nobody() -> None:
+    dedupe = Dedupe(10)
+    wrong, right = 2_000_000_000.0, 1_700_000_000.0
+
+    assert dedupe.first(1, wrong)
+    assert dedupe.first(1, right)
+    assert not dedupe.first(1, right - 5)
+    assert not dedupe.first(1, right + DAY_SECONDS - 1)
+    assert dedupe.first(1, right + DAY_SECONDS)

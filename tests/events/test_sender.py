@@ -248,6 +248,48 @@ async def test_a_single_event_that_is_too_large_for_upstream_is_dropped() -> Non
 
 
 @pytest.mark.looptime
+async def test_one_event_that_is_too_large_leaves_the_batches_as_large_as_they_were() -> None:
+    one = rig(lambda bodies: receipt(413 if 5 in numbers(bodies) else 200), threshold=10)
+
+    async with running(one):
+        one.offer(10)
+        await asyncio.sleep(60)
+        assert one.sender.status()["batch_limit"] == 2000
+        one.upstream.diary.clear()
+        one.offer(10)
+        await asyncio.sleep(1)
+
+    assert one.upstream.batches == [list(range(10, 20))]
+    assert sorted(one.upstream.accepted) == [n for n in range(20) if n != 5]
+
+
+@pytest.mark.looptime
+async def test_no_wait_asked_for_is_no_reason_to_ask_without_end() -> None:
+    one = rig(receipt(429, 0.0, throttled_events=[*range(10)]), seconds=0.001, threshold=10)
+
+    async with running(one):
+        one.offer(10)
+        await asyncio.sleep(60)
+
+    assert len(one.upstream.diary) <= 61
+    assert len(one.sender) == 10
+
+
+@pytest.mark.looptime
+async def test_an_answer_that_we_stumble_over_loses_nothing() -> None:
+    unreadable = Receipt(400, None)  # type: ignore[arg-type]
+    one = rig(unreadable, receipt(200), threshold=5)
+    one.offer(5)
+
+    with pytest.raises(TypeError):
+        await one.sender.send_batch()
+    await one.sender.send_batch()
+
+    assert one.upstream.accepted == [0, 1, 2, 3, 4]
+    assert one.sender.size == 0
+
+
+@pytest.mark.looptime
 async def test_a_refusal_without_names_is_narrowed_to_the_culprit() -> None:
     one = rig(lambda bodies: receipt(400 if 37 in numbers(bodies) else 200), threshold=100)
 

@@ -1,6 +1,7 @@
 """From an answer to the arrival of its event at a real server, whatever that server does."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from proxy import tasks
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import java_hash
 from proxy.events.destinations import Destination, Way, destinations
-from proxy.events.tracker import MOST_FRESH, Tracker
+from proxy.events.tracker import MOST_FRESH, SLICE, Tracker
 from proxy.metrics import Metrics
 from proxy.secret import Secret
 from proxy.settings.schema import Assignment, Project, Settings
@@ -272,6 +273,38 @@ async def test_what_is_fresh_is_bounded(up: FakeUpstream, client: UpstreamClient
 
 def tracker_metric(tracker: Tracker, name: str, **labels: str) -> float | None:
     return tracker._metrics.registry.get_sample_value(f"amplitude_proxy_{name}", labels)
+
+
+async def test_metrics_keep_up_when_events_come_faster_than_they_are_encoded(
+    up: FakeUpstream, client: UpstreamClient
+) -> None:
+    up.on("POST", "/batch", answer(200))
+    tracker = tracker_to(up, client)
+    numbers = itertools.count()
+
+    def flood() -> float | None:
+        for number in itertools.islice(numbers, 2 * SLICE):
+            tracker.track(0, user(number), OUTCOMES, NOW)
+        return tracker_metric(tracker, "assignment_total")
+
+    async with running(tracker), asyncio.timeout(10):
+        while not flood():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.looptime
+async def test_metrics_are_brought_up_to_date_once_a_second_however_many_events_come() -> None:
+    way = Way(limits=Limits(events=10, size=100_000))
+    tracker = Tracker([Destination("p", way, Upstream())], Assignment(), Metrics())
+    seen = set()
+
+    async with running(tracker):
+        for number in range(500):
+            tracker.track(0, user(number), OUTCOMES, NOW)
+            await asyncio.sleep(0.01)
+            seen.add(tracker_metric(tracker, "assignment_total"))
+
+    assert 5 <= len(seen) <= 7
 
 
 @pytest.mark.parametrize(

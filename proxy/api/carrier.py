@@ -1,0 +1,168 @@
+"""Carries requests from HTTP to the router and its answers back."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from aiohttp import HttpVersion11, web
+
+from proxy.api.connection import BodyBroken, Connection, Written
+from proxy.api.limits import inflate
+from proxy.api.messages import Response, failure, refuse
+from proxy.api.packing import Packer, accepts_gzip
+from proxy.api.routes import OTHER, Exchange, Router
+from proxy.api.wire import CLOSE, CONTINUE, STAY, Wire
+from proxy.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import StreamReader
+    from aiohttp.http_parser import RawRequestMessage
+
+    from proxy.api.tally import Tally
+    from proxy.settings.schema import Limits
+    from proxy.tasks import Clock
+
+EMPTY = b"\r\n"
+STAYED = Written(keep_alive=True)
+CLOSED = Written(keep_alive=False)
+
+
+class Carrier:
+    """Reads requests, has them answered, writes the answers.
+
+    While `leaving`, every answer asks its client to connect anew next time.
+    """
+
+    def __init__(self, router: Router, limits: Limits, tally: Tally, clock: Clock) -> None:
+        self.leaving = False
+        self.last_request = 0.0
+        self._router = router
+        self._tally = tally
+        self._wire = Wire(clock)
+        self._packer = Packer()
+        self._most_body_bytes = limits.max_body_bytes
+        self._most_inflated_bytes = limits.max_inflated_bytes
+        self._patience = limits.request_timeout_millis / 1000
+
+    def at_once(self, message: RawRequestMessage, payload: StreamReader) -> bytes | None:
+        """Return the answer to a request that is here as a whole; None if anything has to wait."""
+        headers = message.headers
+        if (
+            self.leaving
+            or message.should_close
+            or message.upgrade
+            or message.version != HttpVersion11
+            or not payload.is_eof()
+            or accepts_gzip(headers.get("accept-encoding"))
+        ):
+            return None
+        began = perf_counter()
+        method = message.method
+        route, found = self._router.begin(method, message.path, headers)
+        if isinstance(found, Exchange):
+            found = self._finish(found, payload, headers)
+        if self._packer.is_worth_it(found):
+            found = self._packer.plain(found)
+        self._tally.answered(route, found.status, perf_counter() - began)
+        return self._wire.encode(found, with_body=method != "HEAD")
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request in its turn, reading its body if it has one."""
+        began = perf_counter()
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        route, found = self._router.begin(request.method, request.raw_path, request.headers)
+        if isinstance(found, Exchange):
+            found = await self._finish_in_time(found, request, connection)
+        if self._packer.is_worth_it(found):
+            found = await self._packer.answer(found, request.headers.get("accept-encoding"))
+        stays = request.keep_alive and not self.leaving and request.content.is_eof()
+        raw = self._wire.encode(
+            found,
+            with_body=request.method != "HEAD",
+            connection=CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY,
+        )
+        self._tally.answered(route, found.status, perf_counter() - began)
+        # A client that is gone already raises ConnectionError, which aiohttp takes for what it is.
+        await request.writer.write(raw)
+        if connection.writing_paused:
+            await request.writer.drain()
+        self.last_request = asyncio.get_running_loop().time()
+        if not stays:
+            return CLOSED
+        connection.answered(self.last_request)
+        return STAYED
+
+    def refusal(self, response: Response) -> bytes:
+        """Return the last answer of a connection whose request never became one."""
+        self._tally.reject(response.status)
+        self._tally.answered(OTHER, response.status, 0.0)
+        return self._wire.encode(response, connection=CLOSE)
+
+    async def _finish_in_time(
+        self, exchange: Exchange, request: web.BaseRequest, connection: Connection
+    ) -> Response:
+        content = request.content
+        if content.is_eof() or request.method != "POST":
+            return self._finish(exchange, content, request.headers)
+        try:
+            body = await self._awaited_body(request, connection)
+        except BadRequest as mistake:
+            return self._refused(mistake)
+        return self._finish_with(exchange, body, request.headers)
+
+    def _finish(
+        self, exchange: Exchange, content: StreamReader, headers: Mapping[str, str]
+    ) -> Response:
+        if exchange.request.method != "POST":
+            return self._router.finish(exchange)
+        return self._finish_with(exchange, content.read_nowait(), headers)
+
+    def _finish_with(self, exchange: Exchange, body: bytes, headers: Mapping[str, str]) -> Response:
+        try:
+            if len(body) > self._most_body_bytes:
+                refuse("Body too large", 413)
+            encoding = headers.get("content-encoding")
+            if encoding and body:
+                body = inflate(body, encoding, self._most_inflated_bytes)
+        except BadRequest as mistake:
+            return self._refused(mistake)
+        return self._router.finish(exchange, body)
+
+    def _refused(self, mistake: BadRequest) -> Response:
+        self._tally.reject(mistake.status)
+        return failure(mistake.status, mistake.reason)
+
+    async def _awaited_body(self, request: web.BaseRequest, connection: Connection) -> bytes:
+        length = request.content_length
+        if length is not None and length > self._most_body_bytes:
+            refuse("Body too large", 413)
+        expected = request.headers.get("expect")
+        if expected is not None:
+            if expected.lower() != "100-continue":
+                refuse("Expectation failed", 417)
+            await request.writer.write(CONTINUE)
+        connection.body = request.content
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._read(request.content)
+        except TimeoutError:
+            refuse("The request took too long to arrive", 408)
+        except (BodyBroken, ConnectionError, web.RequestPayloadError):
+            refuse("The body is broken")
+        finally:
+            connection.body = None
+
+    async def _read(self, content: StreamReader) -> bytes:
+        parts: list[bytes] = []
+        room = self._most_body_bytes
+        while part := await content.readany():
+            parts.append(part)
+            room -= len(part)
+            if room < 0:
+                refuse("Body too large", 413)
+        return b"".join(parts)
