@@ -137,8 +137,9 @@ class House:
         return [process, *self._loops.down(), *self._syncer.ready()]
 
     def is_ready(self) -> bool:
-        """Tell whether every part is ready."""
-        return all(ok for _, ok, _ in self.readiness())
+        """Tell whether requests should come here."""
+        process = not self._stop.asked.is_set() and not self._loops.down()
+        return process and self._syncer.is_ready()
 
     def status(self) -> dict[str, Any]:
         """Return the whole state, without any key."""
@@ -182,6 +183,7 @@ async def serve(settings: Settings, *, ready: Callable[[Ports], None] | None = N
         pages = Pages(
             metrics.registry,
             metrics_path=settings.metrics.path,
+            is_ready=house.is_ready,
             readiness=house.readiness,
             status=house.status,
         )

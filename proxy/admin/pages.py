@@ -35,10 +35,12 @@ class Pages:
         registry: CollectorRegistry,
         *,
         metrics_path: str,
+        is_ready: Callable[[], bool],
         readiness: Readiness,
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._registry = registry
+        self._is_ready = is_ready
         self._readiness = readiness
         self._status = status
         self.by_path: dict[str, Callable[[], Page]] = {
@@ -53,13 +55,10 @@ class Pages:
         return Page(200, b"OK", TEXT)
 
     def ready(self) -> Page:
-        """Answer 200 when everything is ready, else 503; with the reasons either way."""
-        parts = self._readiness()
-        ready = all(ok for _, ok, _ in parts)
-        body = {
-            "ready": ready,
-            "parts": [{"name": name, "ready": ok, "reason": why} for name, ok, why in parts],
-        }
+        """Answer 200 when requests should come, else 503; with each part's reason either way."""
+        ready = self._is_ready()
+        parts = [{"name": name, "ready": ok, "reason": why} for name, ok, why in self._readiness()]
+        body = {"ready": ready, "parts": parts}
         return Page(200 if ready else 503, msgspec.json.encode(body))
 
     def status(self) -> Page:

@@ -9,6 +9,7 @@ from proxy import logs, tasks
 from proxy.evaluation.model import Problem
 from proxy.sync.means import Desk, Means
 from proxy.sync.polling import Polling
+from proxy.sync.readiness import Standing
 from proxy.sync.streaming import Streaming
 
 log = logs.get("sync")
@@ -57,6 +58,14 @@ class FlagsLoop:
         if slot.snapshot is None:
             return slot.deployment.label, False, f"no flags yet: {trouble or 'not asked yet'}"
         return slot.deployment.label, True, trouble
+
+    def standing(self) -> Standing:
+        """Return what readiness is decided by."""
+        return Standing(
+            project=self.desk.slot.deployment.project,
+            has_flags=self.desk.slot.snapshot is not None,
+            refused=self.desk.journal.last("flags") == "refused",
+        )
 
     def status(self) -> dict[str, Any]:
         """Return what an operator wants to know, as JSON."""

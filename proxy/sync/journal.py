@@ -44,6 +44,10 @@ class Journal:
         """Keep a failure."""
         self.note(what, outcome_of(error), error.reason)
 
+    def last(self, what: str) -> str:
+        """Return how the last attempt of a kind ended; empty when there was none."""
+        return self._last.get(what, ("", ""))[0]
+
     def trouble(self) -> str:
         """Return why the last attempts of each kind failed, empty when all went well."""
         return "; ".join(

@@ -16,6 +16,7 @@ from proxy.sync.deployments import DeploymentsLoop
 from proxy.sync.gate import Gate
 from proxy.sync.means import Means
 from proxy.sync.plan import Owner
+from proxy.sync.readiness import Readiness
 from proxy.sync.roster import Roster
 from proxy.sync.schedule import Timings
 from proxy.tasks import Clock, wall_clock
@@ -53,6 +54,8 @@ class Syncer:
         )
         self._roster = Roster(means)
         self._lists: list[DeploymentsLoop] = []
+        self._projects = [project.label for project in projects]
+        self._readiness = Readiness()
         for index, project in enumerate(projects):
             self._add_static(project, index)
             if project.management_key is not None:
@@ -89,6 +92,13 @@ class Syncer:
         return [one.ready() for one in self._lists] + [
             loop.ready() for loop in self._roster.loops()
         ]
+
+    def is_ready(self) -> bool:
+        """Tell whether every project can be served."""
+        known = dict.fromkeys(self._projects, True) | {
+            one.owner.label: one.known for one in self._lists
+        }
+        return self._readiness.decide(known, [loop.standing() for loop in self._roster.loops()])
 
     def _add_static(self, project: Project, index: int) -> None:
         for key in project.deployment_keys:

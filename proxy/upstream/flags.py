@@ -44,10 +44,12 @@ async def fetch_flags(client: UpstreamClient, key: Secret, etag: str = "") -> Fe
     headers = _headers(key) | ({"If-None-Match": etag} if etag else {})
     answer = await client.get(join(client.urls.flags, PATH), headers=headers, query={"v": "0"})
     age = answer.headers.get("Age", "")
+    told = answer.headers.get("ETag", "")
     seconds = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
     return Fetched(
         body=None if answer.status == 304 else answer.body,
-        etag=answer.headers.get("ETag", ""),
+        # What no header may carry could not be sent back: each later question would fail.
+        etag=told if told.isascii() and told.isprintable() else "",
         age=min(seconds, OLDEST_COPY_SECONDS),
     )
 

@@ -18,6 +18,7 @@ from proxy.metrics import OFFICIAL_COUNTERS, Metrics
 
 class State:
     def __init__(self) -> None:
+        self.is_ready = True
         self.parts = [("prod", True, "fresh"), ("staging", True, "fresh")]
         self.status: dict[str, Any] = {"version": "1"}
         self.metrics = Metrics()
@@ -28,6 +29,7 @@ async def operators(state: State, path: str = "metrics") -> AsyncIterator[aiohtt
     pages = Pages(
         state.metrics.registry,
         metrics_path=path,
+        is_ready=lambda: state.is_ready,
         readiness=lambda: state.parts,
         status=lambda: state.status,
     )
@@ -60,7 +62,7 @@ async def test_readiness_goes_both_ways_and_gives_its_reasons() -> None:
     state = State()
     async with operators(state) as client:
         for ready, reason in ((True, "fresh"), (False, "no flags yet"), (True, "fresh")):
-            state.parts[1] = ("staging", ready, reason)
+            state.is_ready, state.parts[1] = ready, ("staging", ready, reason)
             async with client.get("/readyz") as answer:
                 assert answer.status == (200 if ready else 503)
                 body = await answer.json()
@@ -109,7 +111,11 @@ async def test_a_page_that_fails_says_nothing_of_its_inside(log_lines: io.String
 async def test_a_server_that_was_never_opened_can_be_closed() -> None:
     state = State()
     pages = Pages(
-        state.metrics.registry, metrics_path="m", readiness=list, status=lambda: state.status
+        state.metrics.registry,
+        metrics_path="m",
+        is_ready=lambda: True,
+        readiness=list,
+        status=lambda: state.status,
     )
 
     await OperatorsServer(pages).close()

@@ -126,8 +126,8 @@ class Cases:
         pool = [json.dumps(word) for word in self._words]
         if self._wide:
             pool += [*self._literals, "null", "[]", '{"b":1,"a":[2]}']
-            if self._chance(0.1):
-                return "[]"
+            if self._chance(0.2):
+                return self._dice.choice(["[]", '["true"]'])
             if self._chance(0.2):
                 return json.dumps(self._dice.choice(self._words))
         listed = self._some(pool)
@@ -274,8 +274,13 @@ class Cases:
 
     def _about_a_flag(self, flag: str) -> dict[str, Any]:
         what = self._dice.choice([["key"], ["value"], ["metadata", "both"]])
-        values = self._some(["on", "off", "red", "flag", "segment"])
-        return _condition(["result", flag, *what], self._dice.choice(["is", "is not"]), values)
+        values = ["on", "off", "red", "flag", "segment"]
+        if self._wide:
+            values.append("(none)")
+            if self._chance(0.2):
+                what = self._dice.choice([["payload"], ["payload", "a"], ["absent"]])
+        op = self._dice.choice(["is", "is not"])
+        return _condition(["result", flag, *what], op, self._some(values))
 
     def _about_a_group(self) -> dict[str, Any]:
         org = ["context", "groups", "org"]
@@ -305,6 +310,8 @@ class Cases:
             "set": (SET_OPS, self._words + NUMBERS + ODD_LITERALS),
         }
         ops, pool = pools[kind]
+        if kind == "set" and self._chance(0.2):
+            pool = ["true", "TRUE", "True"]
         return self._dice.choice(ops), self._some(pool)
 
     def _test_of(self, field: str) -> tuple[str, list[str]]:

@@ -95,6 +95,18 @@ def test_a_garbled_row_removes_nothing_and_hides_nothing() -> None:
     assert decided.notes == ("row 0: no usable key",)
 
 
+def test_what_is_called_deleted_goes_whatever_else_cannot_be_read() -> None:
+    holds = held(deployment("a"), deployment("b"))
+    told = listing(row("a", deleted=True), problems=("row 7: no usable key",))
+
+    first = plan(told, holds, OWNER)
+    second = plan(told, carried_out(holds, first), OWNER)
+
+    assert first.go == ()
+    assert second.go == (Secret("a"),)
+    assert second.absences == {Secret("b"): 0}
+
+
 def test_deployments_of_another_project_are_passed_over() -> None:
     decided = plan(listing(row("a"), row("b", project_id="43"), row("c")), {}, OWNER)
 

@@ -6,7 +6,8 @@ import pytest
 
 from proxy.errors import UpstreamGarbled, UpstreamRefused, UpstreamUnavailable
 from proxy.secret import Secret
-from proxy.upstream.client import UpstreamClient
+from proxy.settings.zones import Urls
+from proxy.upstream.client import UpstreamClient, open_session
 from proxy.upstream.flags import (
     PATH,
     STREAM_PATH,
@@ -53,6 +54,20 @@ async def test_an_etag_asks_whether_anything_changed(
 
     assert (await fetch_flags(client, KEY, '"1"')).body is None
     assert up.requests[0].headers["If-None-Match"] == '"1"'
+
+
+async def test_an_etag_that_cannot_be_sent_back_is_none() -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "a\x01b"\r\nContent-Length: 2\r\n\r\n[]')
+        writer.close()
+
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, open_session() as session:
+        fetched = await fetch_flags(UpstreamClient(session, Urls(flags=url)), KEY)
+
+    assert fetched == Fetched(body=b"[]")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+from proxy.sync.readiness import Readiness, Standing
+
+FLAGS = Standing("p", has_flags=True, refused=False)
+NONE_YET = Standing("p", has_flags=False, refused=False)
+REFUSED = Standing("p", has_flags=False, refused=True)
+KNOWN = {"p": True}
+
+
+def test_a_project_whose_deployments_are_not_known_is_not_ready() -> None:
+    assert not Readiness().decide({"p": False}, [])
+    assert not Readiness().decide({"p": False}, [FLAGS])
+
+
+def test_a_project_without_deployments_is_ready() -> None:
+    assert Readiness().decide(KNOWN, [])
+
+
+def test_at_first_every_deployment_must_have_flags() -> None:
+    assert not Readiness().decide(KNOWN, [NONE_YET])
+    assert not Readiness().decide(KNOWN, [FLAGS, NONE_YET])
+    assert Readiness().decide(KNOWN, [FLAGS, FLAGS])
+
+
+def test_a_refused_key_is_excused_beside_one_that_works() -> None:
+    assert Readiness().decide(KNOWN, [FLAGS, REFUSED])
+    assert not Readiness().decide(KNOWN, [REFUSED])
+
+
+def test_a_deployment_that_appears_later_does_not_take_the_process_out() -> None:
+    readiness = Readiness()
+    assert readiness.decide(KNOWN, [FLAGS])
+
+    assert readiness.decide(KNOWN, [FLAGS, NONE_YET])
+    assert not readiness.decide(KNOWN, [NONE_YET])
+
+
+def test_one_project_does_not_stand_in_for_another() -> None:
+    readiness = Readiness()
+    other = Standing("q", has_flags=False, refused=False)
+
+    assert not readiness.decide({"p": True, "q": True}, [FLAGS, other])
+    assert readiness.decide({"p": True, "q": True}, [FLAGS, other._replace(has_flags=True)])
