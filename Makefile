@@ -56,7 +56,7 @@ clients: tests/clients/node_modules ## Install the official Node SDKs that some 
 	@touch $@
 
 differential: $(READY) ## Compare 20,000 random cases with the Kotlin reference (needs Java and Maven).
-	DIFFERENTIAL_CASES=20000 $(BIN)/pytest -q tests/kotlin
+	DIFFERENTIAL_CASES=20000 $(BIN)/pytest -q -m kotlin tests/kotlin
 
 fmt: $(READY) ## Format the code.
 	$(BIN)/ruff format .

@@ -156,6 +156,11 @@ class Pair:
         variants: dict[str, Any] = json.loads(body)
         return variants
 
+    def events_taken(self) -> int:
+        """How many different events the sandbox has taken in all."""
+        counts: dict[str, int] = get_json(f"{self.upstream}/events")["counts"]
+        return sum(counts.values())
+
     def events(self) -> list[dict[str, Any]]:
         """Return what the sandbox took in."""
         events: list[dict[str, Any]] = get_json(f"{self.upstream}/events")["events"]
