@@ -12,7 +12,7 @@ READY = Response(200, b'{"ready":true}', JSON)
 
 
 class Health:
-    """Answers probes; `is_ready` tells whether every deployment has flags and we are to stay."""
+    """Answers probes; `is_ready` tells whether requests should come here."""
 
     def __init__(self, is_ready: Callable[[], bool]) -> None:
         self._is_ready = is_ready
