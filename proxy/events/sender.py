@@ -107,6 +107,10 @@ class Sender:
                     await self.send_batch()
         except TimeoutError:
             pass
+        return self.give_up()
+
+    def give_up(self) -> int:
+        """Drop and count what is pending; return how many events these are."""
         left = self._buffer.clear()
         self._lose(left, "stopped")
         return len(left)

@@ -110,11 +110,18 @@ class Tracker:
         deadline = asyncio.get_running_loop().time() + deadline_seconds
         while self._fresh:
             self._encode_next()
-        left = sum(await asyncio.gather(*(lane.sender.flush(deadline) for lane in self._lanes)))
+        left = sum(await asyncio.gather(*(self._flush(lane, deadline) for lane in self._lanes)))
         self.measure()
         if left:
             log.error("stopped before all events were sent", lost=left)
         return left
+
+    async def _flush(self, lane: _Lane, deadline: float) -> int:
+        try:
+            return await lane.sender.flush(deadline)
+        except Exception:
+            log.exception("flush died", project=lane.label)
+            return lane.sender.give_up()
 
     def measure(self) -> None:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""

@@ -80,6 +80,10 @@ class Intake:
         """Note that upstream still serves what is in force."""
         self._board.confirm(self._slot.deployment.key.reveal(), self._clock())
 
+    def doubt_empty(self) -> None:
+        """Start over counting empty answers: another source has just said otherwise."""
+        self._empty_answers = 0
+
     async def _is_in_force(self, body: bytes, source: Source) -> bool:
         snapshot = self._slot.snapshot
         if self.body is None or snapshot is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import resource
 from typing import final
 
 import msgspec
@@ -17,6 +19,8 @@ from proxy.sync.schedule import Draw, Timings
 from proxy.tasks import Clock
 from proxy.upstream.client import UpstreamClient
 
+UNLIMITED = 1_000_000
+
 
 @final
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +31,11 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     timings: Timings
     gate: Gate
+    """Whose turn it is to fetch its first flags."""
+    openings: Gate
+    """Whose turn it is to open a stream; streams that hang must not hold up first flags."""
+    seats: asyncio.Semaphore
+    """Held by each stream; the rest of the files is for clients, polls and events."""
     clock: Clock
     seed: str
 
@@ -50,3 +59,11 @@ class Desk:
         self.intake = Intake(slot, means.board, self.gauges, means.metrics, means.clock)
         self.journal = means.journal(slot.deployment.label)
         self.draw = means.draw(self.key.label)
+
+
+def seats_for(most_streams: int | None) -> asyncio.Semaphore:
+    """Return the seats for so many streams; for None as `Timings.most_streams` says."""
+    if most_streams is None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most_streams = UNLIMITED if files == resource.RLIM_INFINITY else files // 2
+    return asyncio.Semaphore(most_streams)

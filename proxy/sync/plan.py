@@ -48,8 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(listing: Listing, held: Mapping[Secret, Held], owner: Owner) -> Plan:
     """Decide what a listing means for `owner`, given all that is held, of other owners too.
 
-    A deployment goes when listings in a row leave it out or call it deleted; a listing with
-    problems counts for none of this, because what it leaves out may be what could not be read.
+    A deployment goes when listings in a row leave it out or call it deleted; what a listing with
+    problems leaves out does not count, because it may be what could not be read.
     """
     ours, upstream_id, notes = _ours(listing, owner)
     live = {row.key: row for row in ours if not row.deleted}
@@ -68,7 +68,12 @@ def plan(listing: Listing, held: Mapping[Secret, Held], owner: Owner) -> Plan:
         elif offered != one.deployment:
             describe.append(offered)
     whole = not listing.problems and (bool(ours) or not listing.rows)
-    absences = _absences(live, held, owner, whole=whole)
+    deleted = {row.key for row in ours if row.deleted}
+    absences = {
+        key: 0 if key in live else one.absences + (whole or key in deleted)
+        for key, one in held.items()
+        if one.deployment.project_index == owner.index and not one.fixed
+    }
     go = tuple(key for key, count in absences.items() if count >= ABSENCES_TO_GO)
     return Plan(
         upstream_id=upstream_id,
@@ -90,17 +95,6 @@ def _ours(listing: Listing, owner: Owner) -> tuple[list[Row], str, list[str]]:
         foreign = len(listing.rows) - len(ours)
         notes.append(f"{foreign} deployments of other projects than {upstream_id}")
     return ours, upstream_id, notes
-
-
-def _absences(
-    live: Mapping[Secret, Row], held: Mapping[Secret, Held], owner: Owner, *, whole: bool
-) -> dict[Secret, int]:
-    """Count for each deployment of the owner how many listings in a row left it out."""
-    return {
-        key: 0 if key in live else one.absences + whole
-        for key, one in held.items()
-        if one.deployment.project_index == owner.index and not one.fixed
-    }
 
 
 def _deployment(row: Row, owner: Owner, labels: Mapping[str, Secret]) -> Deployment:

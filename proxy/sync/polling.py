@@ -97,6 +97,7 @@ class Polling:
         if await self._contradicts_stream(body):
             if as_of < self._desk.intake.as_of:
                 return "stale"
+            self._desk.intake.doubt_empty()
             self._streaming.doubt()
             return "disagrees"
         verdict = await self._desk.intake.take(body, "poll", as_of)

@@ -43,7 +43,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     stream_not_offered: float = 3600.0
     """The pause after upstream said that it has no streams."""
     parallel: int = 8
-    """How many first fetches, and openings of streams, may be under way."""
+    """How many first fetches may be under way, and how many openings of streams."""
+    most_streams: int | None = None
+    """How many streams may be followed; None: half of the files that the process may open."""
 
 
 def timings_of(configuration: Configuration) -> Timings:

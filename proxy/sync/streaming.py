@@ -49,11 +49,13 @@ class Streaming:
         self._renew_at = _now()
 
     async def run(self) -> None:
-        """Follow the stream for ever."""
+        """Follow the stream for ever, whenever there is a seat for it."""
+        self._set("waits")
         try:
             while True:
                 try:
-                    await self._follow()
+                    async with self._means.seats:
+                        await self._follow()
                 except UpstreamError as error:
                     pause = self._lost(error)
                 await asyncio.sleep(pause)
@@ -78,7 +80,7 @@ class Streaming:
 
     async def _open(self, outcome: str) -> FlagStream:
         """Open a stream and take its first array; whatever fails, nothing stays open."""
-        async with self._means.gate.turn():
+        async with self._means.openings.turn():
             stream = await open_flag_stream(
                 self._means.client, self._desk.key, self._means.timings.patience
             )

@@ -14,7 +14,7 @@ from proxy.snapshots.board import Board
 from proxy.snapshots.snapshot import Deployment
 from proxy.sync.deployments import DeploymentsLoop
 from proxy.sync.gate import Gate
-from proxy.sync.means import Means
+from proxy.sync.means import Means, seats_for
 from proxy.sync.plan import Owner
 from proxy.sync.readiness import Readiness
 from proxy.sync.roster import Roster
@@ -49,6 +49,8 @@ class Syncer:
             metrics=metrics,
             timings=timings,
             gate=Gate(timings.parallel),
+            openings=Gate(timings.parallel),
+            seats=seats_for(timings.most_streams),
             clock=clock,
             seed=seed or secrets.token_hex(8),
         )

@@ -498,6 +498,37 @@ async def test_the_metrics_follow_within_a_second() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_defect_while_one_project_is_flushed_costs_no_other_project_its_events(
+    log_lines: list[dict[str, Any]],
+) -> None:
+    came: list[bytes] = []
+
+    async def slow(bodies: Sequence[bytes]) -> Receipt:
+        await asyncio.sleep(3)
+        came.extend(bodies)
+        return receipt(200)
+
+    async def broken(_: Sequence[bytes]) -> Receipt:
+        raise RuntimeError("a defect")
+
+    way = Way(limits=Limits(events=100, size=100_000))
+    posts = {"broken": broken, "fine": slow}
+    tracker = Tracker(
+        [Destination(label, way, post) for label, post in posts.items()],
+        Assignment(),
+        Metrics(),
+        clock=lambda: NOW,
+    )
+    tracker.track(0, user(0), OUTCOMES, NOW)
+    tracker.track(1, user(1), OUTCOMES, NOW)
+
+    assert await tracker.flush(10) == 1
+    assert len(came) == 1
+    assert counts(tracker, 0)["dropped"] == {"stopped": 1}
+    assert any(line["event"] == "flush died" for line in log_lines)
+
+
+@pytest.mark.looptime
 async def test_a_dead_loop_is_reported_and_started_again(
     log_lines: list[dict[str, Any]],
 ) -> None:

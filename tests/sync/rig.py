@@ -19,7 +19,7 @@ from proxy.settings.zones import Urls
 from proxy.snapshots.board import Board, Slot
 from proxy.snapshots.snapshot import Deployment
 from proxy.sync.gate import Gate
-from proxy.sync.means import Means
+from proxy.sync.means import Means, seats_for
 from proxy.sync.schedule import Timings
 from proxy.sync.syncer import Syncer
 from proxy.upstream.client import Deadlines, UpstreamClient, open_session
@@ -87,6 +87,8 @@ class Rig:
             metrics=self.metrics,
             timings=self.timings,
             gate=Gate(self.timings.parallel),
+            openings=Gate(self.timings.parallel),
+            seats=seats_for(self.timings.most_streams),
             clock=self.clock,
             seed="7",
         )

@@ -94,6 +94,21 @@ async def test_a_stream_that_says_nothing_new_is_asked_again_when_polls_disagree
     assert stream.opened == 2
 
 
+async def test_a_stream_that_polls_contradict_does_not_empty_a_deployment(rig: Rig) -> None:
+    rig.times(streams=True, flags=0.05, while_streaming=1.0, confirm=0.05)
+    stream = Stream(b"[]")
+    rig.up.on("GET", FLAGS, answer(200, array(flag())))
+    rig.up.on("GET", STREAM, stream)
+    async with looping(rig):
+        while stream.opened < 4:
+            stream.keep_alive()
+            await asyncio.sleep(0)
+        assert rig.variant() == "on"
+
+        rig.up.on("GET", FLAGS, answer(200, b"[]"))
+        await wait_until(lambda: rig.variant() is None)
+
+
 async def test_a_poll_that_was_overtaken_by_the_stream_is_stale(rig: Rig) -> None:
     rig.times(streams=True, flags=0.05, while_streaming=1.0)
     stream = Stream(array(flag(variant="one")))

@@ -1,4 +1,8 @@
-from proxy.sync.means import Desk
+import resource
+
+import pytest
+
+from proxy.sync.means import Desk, seats_for
 from tests.sync.rig import KEY, Rig
 
 
@@ -15,3 +19,17 @@ async def test_a_desk_shows_no_key(rig: Rig) -> None:
 
     assert desk.journal.label == "alpha"
     assert KEY not in repr(vars(desk))
+
+
+@pytest.mark.parametrize(
+    ("files", "free"), [(2, False), (3, False), (4, True), (resource.RLIM_INFINITY, True)]
+)
+async def test_half_of_the_files_that_may_be_open_are_for_streams(
+    monkeypatch: pytest.MonkeyPatch, files: int, free: bool
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    seats = seats_for(None)
+
+    await seats.acquire()
+
+    assert seats.locked() is not free

@@ -121,6 +121,36 @@ async def test_a_fleet_of_deployments_starts_without_a_burst(rig: Rig) -> None:
     assert 1 < most <= 4
 
 
+async def test_streams_that_hang_do_not_hold_up_first_polls(rig: Rig) -> None:
+    rig.times(streams=True, parallel=1, flags=60.0)
+    rig.up.on("GET", FLAGS, answer(200, array(flag())))
+    rig.up.on("GET", STREAM, hang())
+    rig.up.on("GET", DEPLOYMENTS, json_answer(listed()))
+    async with rig.syncing(project("server-a", management="m")):
+        await rig.up.received(1, STREAM)
+        rig.up.on("GET", DEPLOYMENTS, json_answer(listed("server-b")))
+
+        await rig.up.received(1, FLAGS, key="server-b", seconds=3)
+
+
+async def test_only_so_many_streams_are_followed_and_the_others_take_turns(rig: Rig) -> None:
+    rig.times(streams=True, most_streams=3, flags=60.0)
+    rig.up.on("GET", FLAGS, answer(200, array(flag())))
+    stream = Stream(array(flag()))
+    rig.up.on("GET", STREAM, stream)
+    async with rig.syncing(project(*(f"server-{n}" for n in range(8)))) as syncer:
+
+        def states() -> list[str]:
+            return sorted(one["stream"] for one in syncer.status())
+
+        await wait_until(lambda: states() == ["delivers"] * 3 + ["waits"] * 5)
+        assert all(slot.snapshot for slot in rig.board.slots())
+        assert stream.opened == 3
+
+        stream.hang_up()
+        await wait_until(lambda: stream.opened == 6 and stream.connections == 3)
+
+
 async def test_flags_are_wholly_old_or_wholly_new(rig: Rig) -> None:
     """Flags change all the time; whoever looks sees one set, never a mixture."""
     rig.times(streams=True, flags=0.001)

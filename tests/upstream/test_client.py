@@ -1,4 +1,3 @@
-import asyncio
 import socket
 import traceback
 
@@ -45,20 +44,6 @@ async def test_an_answer_is_read_to_its_end(client: UpstreamClient, up: FakeUpst
     [request] = up.requests
     assert request.query == {"v": "0"}
     assert request.headers["X-Amp-Exp-Library"] == f"evaluation-proxy/{__version__}"
-
-
-async def test_no_url_is_in_the_reason_when_a_body_cannot_be_sent() -> None:
-    async def cut_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.abort()
-
-    server = await asyncio.start_server(cut_off, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/batch"
-    async with server, open_session() as session:
-        with pytest.raises(UpstreamUnavailable) as caught:
-            await UpstreamClient(session, Urls()).post(url, b"x" * 1_000_000, {})
-
-    assert caught.value.reason.startswith("no answer: ")
-    assert "127.0.0.1" not in caught.value.reason
 
 
 async def test_gzip_is_asked_for_and_inflated(client: UpstreamClient, up: FakeUpstream) -> None:
