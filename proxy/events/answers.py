@@ -2,12 +2,12 @@
 
 | answer | what becomes of the events |
 |---|---|
-| 2xx | accepted, whatever the body is like |
+| 2xx | accepted, unless the body is a page: then something else answered in upstream's place |
 | 400 that names the API key or a missing field | all dropped |
 | 400, 429 that name events or ids | those dropped or held, the others resent at once |
 | 429 that names none | all resent after a rest |
 | 413 | one alone is dropped, else resent at once in smaller batches from now on |
-| 408, 425, 1xx, 3xx, 5xx, no answer | all resent, later and slower |
+| 401, 403, 404, 407, 408, 425, 1xx, 3xx, 5xx, a page, no answer | all resent, later and slower |
 | any other 4xx, a 400 that names none | one alone is dropped, else resent at once in halves |
 
 Every event of the batch is in exactly one of `accepted`, `dropped`, `held`, `resent`.
@@ -22,7 +22,8 @@ import msgspec
 
 from proxy.upstream.analytics import Receipt
 
-TEMPORARY: Final = frozenset({408, 425})
+# 401, 403, 404 and 407 speak of the way to upstream, not of an event: a bad key is a 400 there.
+TEMPORARY: Final = frozenset({401, 403, 404, 407, 408, 425})
 INVALID_KEY: Final = "Invalid API key"
 LEAST_HOLD_SECONDS: Final = 1.0
 """What is held rests at least so long: upstream may ask for no wait, and throttle again."""
@@ -65,7 +66,7 @@ def judge(receipt: Receipt | None, batch: Sequence[bytes], rest_seconds: float) 
     if receipt is None:
         return Verdict(why="no answer", resent=everything, slower=True)
     status = receipt.status
-    if 200 <= status <= 299:
+    if 200 <= status <= 299 and not receipt.body.lstrip().startswith(b"<"):
         return Verdict(why="accepted", accepted=everything)
     if 400 <= status <= 499 and status not in TEMPORARY:
         return _client_error(receipt, batch, rest_seconds)

@@ -18,12 +18,21 @@ def verdict(status: int, retry_after: float | None = None, **body: Any) -> Verdi
     return judge(receipt(status, retry_after, **body), BATCH, 15.0)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"code":200,"events_ingested":0}'])
+@pytest.mark.parametrize("body", [b"", b"success", b"[1]", b'{"code":200,"events_ingested":0}'])
 def test_a_200_accepts_whatever_its_body_says(body: bytes) -> None:
     assert judge(Receipt(200, body), BATCH, 15.0) == Verdict(why="accepted", accepted=ALL)
 
 
-@pytest.mark.parametrize("status", [100, 301, 302, 307, 304, 408, 425, 500, 502, 503, 504, 599])
+def test_a_page_in_upstreams_place_accepts_nothing() -> None:
+    found = judge(Receipt(200, b"\n<html>please log in</html>"), BATCH, 15.0)
+
+    assert (found.accepted, found.resent, found.slower) == ((), ALL, True)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [100, 301, 302, 307, 304, 401, 403, 404, 407, 408, 425, 500, 502, 503, 504, 599],
+)
 def test_what_may_pass_is_resent_later(status: int) -> None:
     found = judge(Receipt(status, b"", None), BATCH, 15.0)
 
@@ -122,8 +131,8 @@ def test_a_429_that_names_nobody_here_rests(body: dict[str, Any]) -> None:
     [
         verdict(400, error="something else"),
         verdict(400, silenced_events=[99, -1, "0", True]),
-        verdict(404),
-        verdict(403),
+        verdict(405),
+        verdict(415),
         verdict(422, events_with_invalid_fields={"a": [0]}),
     ],
 )
@@ -143,7 +152,7 @@ def test_a_413_asks_for_smaller_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(400, "refused"), (404, "refused"), (413, "too_large")]
+    ("status", "reason"), [(400, "refused"), (422, "refused"), (413, "too_large")]
 )
 def test_a_single_event_that_is_refused_is_dropped(status: int, reason: str) -> None:
     found = judge(receipt(status), BATCH[:1], 15.0)

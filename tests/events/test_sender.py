@@ -306,7 +306,7 @@ async def test_a_refusal_without_names_is_narrowed_to_the_culprit() -> None:
 
 @pytest.mark.looptime
 async def test_a_refusal_of_everything_does_not_lose_everything_at_once() -> None:
-    one = rig(receipt(403), threshold=100)
+    one = rig(receipt(422), threshold=100)
 
     async with running(one):
         one.offer(100)
