@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 STOPPED: Final = 0
 LOOP_DIED: Final = 1
 CANNOT_START: Final = 3
+MOST_FILES: Final = 1 << 20
 LONGEST_PAUSE_SECONDS: Final = 60.0
 SHARE_OF_REQUESTS: Final = 0.6
 """The part of the drain deadline that requests may take; the rest is left for events."""
@@ -160,8 +162,20 @@ class House:
 
 def main(settings: Settings, *, ready: Callable[[Ports], None] | None = None) -> int:
     """Serve until a signal; return the exit code: 0 stopped, 1 a loop died, 3 could not start."""
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings, ready=ready))
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as the system allows; return how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Shells keep the soft limit low for programs that use select(); this one does not.
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 async def serve(settings: Settings, *, ready: Callable[[Ports], None] | None = None) -> int:

@@ -2,6 +2,7 @@ import asyncio
 import io
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -242,3 +243,16 @@ async def test_a_loop_that_dies_is_restarted_and_in_the_end_given_up(
     name = "amplitude_proxy_loop_deaths_total"
     assert metrics.registry.get_sample_value(name, {"loop": "sync"}) == 7
     assert "boom" in log_lines.getvalue()
+
+
+def test_the_file_limit_is_raised_as_far_as_the_system_allows() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, before[1]))
+    try:
+        raised = run.raise_file_limit()
+
+        assert raised == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > low
+        assert run.raise_file_limit() == raised
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
