@@ -21,7 +21,8 @@ import uvloop
 
 from bench import workload
 from proxy.evaluation import compiler
-from proxy.evaluation.deployment import CompiledDeployment, compile_deployment, compile_in_steps
+from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
+from proxy.sync.intake import compile_beside
 
 FLAGS = 1000
 ROUNDS = 7
@@ -65,21 +66,10 @@ def millis(body: bytes, previous: CompiledDeployment | None) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
-def in_thread(body: bytes, previous: CompiledDeployment | None) -> CompiledDeployment:
-    steps = compile_in_steps(body, previous)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            compiled: CompiledDeployment = end.value
-            return compiled
-        time.sleep(0)
-
-
 async def longest_wait(body: bytes, previous: CompiledDeployment | None) -> float:
     """Milliseconds that a task oversleeps at worst while a thread compiles."""
     worst = 0.0
-    compiling = asyncio.ensure_future(asyncio.to_thread(in_thread, body, previous))
+    compiling = asyncio.ensure_future(asyncio.to_thread(compile_beside, body, previous, print))
     while not compiling.done():
         began = time.perf_counter()
         await asyncio.sleep(NAP_SECONDS)

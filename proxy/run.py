@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import resource
 import signal
@@ -163,6 +164,9 @@ class House:
 def main(settings: Settings, *, ready: Callable[[Ports], None] | None = None) -> int:
     """Serve until a signal; return the exit code: 0 stopped, 1 a loop died, 3 could not start."""
     raise_file_limit()
+    # The program itself stays as it is: a full collection need not look at it again.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings, ready=ready))
 

@@ -106,7 +106,7 @@ class Intake:
         before = snapshot.compiled if snapshot else None
         began = time.perf_counter()
         try:
-            compiled = await asyncio.to_thread(_compiled, body, before, self._regex_timeout)
+            compiled = await asyncio.to_thread(compile_beside, body, before, self._regex_timeout)
         except ValueError as error:
             raise UpstreamGarbled("the flag configs are not a JSON array") from error
         self._metrics.compile_seconds.observe(time.perf_counter() - began)
@@ -154,10 +154,13 @@ class Intake:
         self._metrics.regex_timeouts.labels(flag_key).inc()
 
 
-def _compiled(
+def compile_beside(
     body: bytes, before: CompiledDeployment | None, on_regex_timeout: Callable[[str], None]
 ) -> CompiledDeployment:
-    """Compile in a worker thread, giving the event loop a chance between the steps."""
+    """Compile in a worker thread, giving the event loop a chance between the steps.
+
+    Raises ValueError when the body is no JSON array.
+    """
     steps = compile_in_steps(body, before, on_regex_timeout)
     while True:
         try:
