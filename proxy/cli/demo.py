@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -60,8 +61,9 @@ def main(demo: Demo) -> int:
         hint = "give one with --file (there is an example in config/sandbox.yaml)"
         return _complain(WRONG_INPUT, f"there is no flag file {demo.file}; {hint}")
     except OSError as error:
-        reason = error.strerror or str(error)
-        return _complain(NOT_STARTED, f"cannot start the sandbox on port {demo.port}: {reason}")
+        if error.filename is not None:
+            return _complain(WRONG_INPUT, f"cannot read {demo.file}: {error.strerror}")
+        return _complain(NOT_STARTED, f"cannot start the sandbox: {_no_port(demo, error)}")
     try:
         return run.main(settings(demo, port))
     finally:
@@ -196,6 +198,12 @@ async def _wait_until_ready(url: str) -> None:
                     if answer.status == 200:
                         return
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _no_port(demo: Demo, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {demo.port} is in use; stop who has it, or choose another with --port"
+    return f"port {demo.port} on {demo.host}: {error.strerror or error}"
 
 
 def _complain(code: int, sentence: str) -> int:

@@ -14,6 +14,7 @@ from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
 from proxy.evaluation.interpreter import interpret_with_trace
 from proxy.evaluation.patterns.pattern import Pattern, compile_pattern
 from proxy.evaluation.users import parse_user
+from proxy.sandbox.watch import text_of
 from proxy.sandbox.world import read_world
 
 
@@ -29,7 +30,7 @@ def read_flags(path: str) -> CompiledDeployment:
         raise InputMistake(f"cannot read {path}: {error.strerror}") from None
     try:
         if path.endswith((".yaml", ".yml")):
-            body = read_world(body.decode()).flags
+            body = read_world(text_of(body)).flags
         return compile_deployment(body)
     except ValueError as error:
         raise InputMistake(f"cannot use the flags in {path}: {error}") from None

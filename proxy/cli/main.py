@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from proxy.settings.load import load
 from proxy.settings.schema import Settings
 
 SANDBOX_FILE = "config/sandbox.yaml"
+MOST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +80,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     deployment = read_flags(options.flags)
     for problem in deployment.problems:
         sys.stderr.write(f"left out {problem.flag_key}: {problem.reason}\n")
-    keys = tuple(key for key in (options.flag_keys or "").split(",") if key)
+    keys = tuple(key for name in (options.flag_keys or "").split(",") if (key := name.strip()))
+    for key in keys:
+        if key not in deployment.flags:
+            sys.stderr.write(f"there is no flag {key}\n")
     user = read_user(options.user)
     _print(evaluate(deployment, user, keys, explain=options.explain, as_json=options.json))
     return DONE
@@ -96,6 +101,16 @@ def _hide(value: object) -> str:
 
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 0 < int(text) <= MOST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to {MOST_PORT}, got {text!r}")
+    return int(text)
+
+
+def _port_or_any(text: str) -> int:
+    return 0 if text == "0" else _port(text)
 
 
 def _complain(*sentences: str) -> int:
@@ -119,10 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     sandbox = commands.add_parser("sandbox", help="run a stand-in for Amplitude from a YAML file")
     sandbox.add_argument("--file", default=SANDBOX_FILE, help="default: %(default)s")
     sandbox.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    sandbox.add_argument("--port", type=int, default=3547, help="default: %(default)s")
+    sandbox.add_argument(
+        "--port", type=_port_or_any, default=3547, help="0 is any; default: %(default)s"
+    )
     sandbox.add_argument("--with-proxy", action="store_true", help="run the proxy beside it")
-    sandbox.add_argument("--proxy-port", type=int, default=3546, help="default: %(default)s")
-    sandbox.add_argument("--operators-port", type=int, default=9090, help="default: %(default)s")
+    sandbox.add_argument("--proxy-port", type=_port, default=3546, help="default: %(default)s")
+    sandbox.add_argument("--operators-port", type=_port, default=9090, help="default: %(default)s")
     sandbox.set_defaults(command=_sandbox)
 
     once = commands.add_parser("evaluate", help="evaluate without a server")

@@ -69,7 +69,7 @@ class Node:
         """Return whole percents, written `25%` or `25`."""
         found = re.fullmatch(r"([0-9]{1,3})\s*%?", self.text(what))
         if found is None or int(found[1]) > 100:
-            self.wrong(f"{what} must be whole percents from 0% to 100%")
+            self.wrong(f"{what} must be whole percents from 0% to 100%, like 25%")
         return int(found[1])
 
     def plain(self) -> Any:
@@ -88,10 +88,19 @@ def read_yaml(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
-        raise FileMistake(line, f"not YAML: {error.problem or error.context}") from None
+        raise FileMistake(
+            line, f"not YAML: {error.problem or error.context}{_since(error)}"
+        ) from None
     except yaml.YAMLError as error:
         raise FileMistake(1, f"not YAML: {' '.join(str(error).split())}") from None
     return Node(1, None) if root is None else _tree(root, 0)
+
+
+def _since(error: yaml.MarkedYAMLError) -> str:
+    # What was never closed is noticed lines later: say where it began.
+    if error.problem is None or error.context is None or error.context_mark is None:
+        return ""
+    return f" ({error.context} that begins in line {error.context_mark.line + 1})"
 
 
 def _tree(node: yaml.Node, depth: int) -> Node:

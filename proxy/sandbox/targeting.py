@@ -50,7 +50,10 @@ WORDS = "|".join(sorted(OPERATORS, key=len, reverse=True))
 IN_COHORT = re.compile(r"(?:(?P<group>(?!not )\S+) )?(?P<is>in|not in) cohort (?P<cohorts>.+)")
 ABOUT_FLAG = re.compile(r"flag (?P<flag>\S+) (?P<is>is not|is) (?P<variants>.+)")
 TEST = re.compile(rf"(?P<name>\"[^\"]+\"|\S+) (?P<op>{WORDS})(?: (?P<values>.*))?", re.DOTALL)
-EXAMPLE = "say something like `country is Germany, Austria`"
+EXAMPLE = (
+    "say something like `country is Germany, Austria`, with is, is not, contains, less than, "
+    "at least, matches, ... or `in cohort beta`"
+)
 
 
 def condition(node: Node) -> dict[str, Any]:

@@ -55,9 +55,9 @@ def read_world(text: str, previous: World = NOTHING, now: float = 0.0) -> World:
         *groups,
         *((node, wire_flag(key, node, needs.pop(key, {}))) for key, node in written.items()),
     ]
-    for key in needs:
-        sections_with = [sections[name] for name in SETTINGS[1:3] if name in sections]
-        sections_with[0].wrong(f"a group names the flag {key!r}, which is not under flags")
+    for key, groups_of in needs.items():
+        node = next(node for node, flag in groups if flag["key"] in groups_of)
+        node.wrong(f"this names the flag {key!r}, which is not under flags")
     raw = sections.get("raw_flags", empty).items("raw_flags")
     flags.extend((node, node.plain()) for node in raw)
     _check(flags)

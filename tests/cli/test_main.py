@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,9 +128,11 @@ def test_evaluate_prints_the_variants(flags: str, capsys: pytest.CaptureFixture[
 
 
 def test_evaluate_only_what_is_asked(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["evaluate", "--flags", flags, "--user", "{}", "--flag-keys", "other,none"])
+    main(["evaluate", "--flags", flags, "--user", "{}", "--flag-keys", "other, none"])
 
-    assert list(json.loads(capsys.readouterr().out)) == ["other"]
+    said = capsys.readouterr()
+    assert list(json.loads(said.out)) == ["other"]
+    assert said.err == "there is no flag none\n"
 
 
 def test_evaluate_explains_in_words(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +214,9 @@ def test_a_mistake_in_a_sandboxs_file_tells_its_line(
 
     assert main(["evaluate", "--flags", str(path), "--user", "{}"]) == 2
     assert "line 3: there is no variant 'onn'" in capsys.readouterr().err
+    path.write_bytes(b"flags:\n  \xff: \n")
+    assert main(["evaluate", "--flags", str(path), "--user", "{}"]) == 2
+    assert "line 2: not UTF-8 text" in capsys.readouterr().err
 
 
 def test_evaluate_needs_flags_and_a_user(capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,3 +264,39 @@ def test_the_sandbox_needs_a_good_flag_file(
     assert codes == [2, 2]
     assert "line 2: flag 'a' has no setting 'serv'" in said
     assert "there is no flag file" in said
+
+
+def test_a_flag_file_that_is_a_directory_is_no_matter_of_the_port(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sandbox", "--file", str(tmp_path), "--port", "0"]) == 2
+    assert capsys.readouterr().err == f"cannot read {tmp_path}: Is a directory\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--port", "70000"), ("--port", "-1"), ("--proxy-port", "0"), ("--operators-port", "http")],
+)
+def test_a_number_that_is_no_port_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["sandbox", *arguments])
+
+    assert left.value.code == 2
+    assert f"{arguments[0]}: expected a port from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_taken_port_of_the_sandbox_says_which_option_chooses_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flags.yaml"
+    path.write_text("flags:\n")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code = main(["sandbox", "--file", str(path), "--port", str(port)])
+
+    assert code == 3
+    assert f"port {port} is in use" in capsys.readouterr().err
+    assert main(["sandbox", "--file", str(path), "--host", "192.0.2.1", "--port", "0"]) == 3
+    assert "cannot start the sandbox: port 0 on 192.0.2.1: " in capsys.readouterr().err

@@ -50,6 +50,11 @@ def test_what_is_no_yaml_is_a_mistake_with_its_line(text: str, line: int) -> Non
     assert str(caught.value).startswith(f"line {line}: ")
 
 
+def test_what_is_never_closed_tells_where_it_began() -> None:
+    with pytest.raises(FileMistake, match=r"line 3: .* that begins in line 2\)$"):
+        read_yaml("a: 1\nb: [1, 2\nc: 3\n")
+
+
 @pytest.mark.parametrize("wrong", ["101%", "-1", "a quarter", "2.5%", "1000"])
 def test_percents_are_whole_and_at_most_a_hundred(wrong: str) -> None:
     with pytest.raises(FileMistake, match="whole percents"):

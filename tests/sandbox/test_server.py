@@ -20,6 +20,7 @@ from proxy.sandbox.server import (
     SERVER_KEY,
     Sandbox,
 )
+from proxy.sandbox.watch import PAUSE_SECONDS, FlagFile
 
 FILE = "flags: {a: {serve: on}}\ncohorts: {beta: [ada, bob]}\n"
 FLAGS_KEY = {"Authorization": f"Api-Key {SERVER_KEY}"}
@@ -166,6 +167,39 @@ async def test_a_file_that_goes_away_keeps_the_flags(
     await wait_until_served(http, ["back"])
     told = [line["event"] for line in said if line["log_level"] == "warning"]
     assert told == ["cannot read the flag file, its flags stay"]
+
+
+@pytest.mark.parametrize("between", ["flags: [\n", None, b"# \xff"])
+async def test_a_file_that_is_as_it_was_before_is_told(
+    http: aiohttp.ClientSession, flag_file: Path, said: Said, between: str | bytes | None
+) -> None:
+    edit(flag_file, between)
+    await wait_until(lambda: bool(said))
+    edit(flag_file, FILE)
+    await wait_until(lambda: len(said) > 1)
+
+    assert [line["log_level"] for line in said] == ["warning", "info"]
+    assert said[1]["event"] == "flag file read again, its flags are the same"
+    assert await served_keys(http) == ["a"]
+
+
+async def test_an_editor_that_empties_the_file_before_it_fills_it_takes_no_flag_away(
+    flag_file: Path,
+) -> None:
+    follower = FlagFile(flag_file, clock=lambda: 7.0)
+    follower.read()
+    heard: list[tuple[str, ...]] = []
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follower.follow(lambda world: heard.append(world.flag_keys)))
+        # Never as long at rest as two looks are apart.
+        for number in range(30):
+            edit(flag_file, "" if number % 2 else "flags:\n")
+            await asyncio.sleep(PAUSE_SECONDS / 4)
+        edit(flag_file, "flags: {whole: }\n")
+        await wait_until(lambda: bool(heard))
+        following.cancel()
+
+    assert heard == [("whole",)]
 
 
 @pytest.mark.looptime

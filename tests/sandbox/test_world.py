@@ -111,7 +111,15 @@ def test_the_demo_file_shows_every_kind() -> None:
         ),
         ("raw_flags:\n  - key: a\n", 2, "this flag would be refused"),
         ("raw_flags:\n  - a\n", 2, "this flag would be refused"),
-        ("flags: {a: }\n\nexclusion_groups:\n  g: {slots: {b: 10%}}\n", 3, "names the flag 'b'"),
+        ("flags: {a: }\n\nexclusion_groups:\n  g: {slots: {b: 10%}}\n", 4, "names the flag 'b'"),
+        (
+            (
+                "flags: {a: }\nholdouts: {h: {hold_back: 1, flags: b}}\n"
+                "exclusion_groups: {g: {slots: {a: 1}}}\n"
+            ),
+            2,
+            "names the flag 'b'",
+        ),
         ("exclusion_groups:\n  g: {}\n", 2, "a group needs `slots`"),
         (
             "flags: {a: , b: }\nexclusion_groups:\n  g:\n    slots: {a: 60%, b: 50%}\n",
