@@ -4,8 +4,9 @@ Two halves. The first knows nothing of sockets: `messages` are plain values, `ro
 answers, `credentials` says for which deployment, `requests` reads users and flag keys in every form
 the SDKs send, `vardata`, `flags` and `health` answer one resource each. The second carries those
 values over HTTP: `server` (aiohttp's low level: listening and leaving), `connection` (time and size
-of one connection), `carrier` (a request in, an answer out), `wire` (answers as bytes), `packing`
-(gzip), `limits` (bodies), `sockets` (ceasing to listen without losing anybody), `tally` (counting).
+of one connection), `parsing` (aiohttp's parser, watched), `carrier` (a request in, an answer out),
+`wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets` (ceasing to listen without
+losing anybody), `tally` (counting).
 
 Nothing here fetches, stores or reports: flags come from the board, assignments go to a callable.
 

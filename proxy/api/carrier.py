@@ -87,10 +87,12 @@ class Carrier:
             connection=CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY,
         )
         self._tally.answered(route, found.status, perf_counter() - began)
-        # A client that is gone already raises ConnectionError, which aiohttp takes for what it is.
-        await request.writer.write(raw)
-        if connection.writing_paused:
-            await request.writer.drain()
+        try:
+            await request.writer.write(raw)
+            if connection.writing_paused:
+                await request.writer.drain()
+        except ConnectionError:  # the client left; that is no error of ours
+            stays = False
         self.last_request = asyncio.get_running_loop().time()
         if not stays:
             return CLOSED
@@ -142,12 +144,12 @@ class Carrier:
         if length is not None and length > self._most_body_bytes:
             refuse("Body too large", 413)
         expected = request.headers.get("expect")
-        if expected is not None:
-            if expected.lower() != "100-continue":
-                refuse("Expectation failed", 417)
-            await request.writer.write(CONTINUE)
+        if expected is not None and expected.lower() != "100-continue":
+            refuse("Expectation failed", 417)
         connection.body = request.content
         try:
+            if expected is not None and request.version >= HttpVersion11:
+                await request.writer.write(CONTINUE)
             async with asyncio.timeout(self._patience):
                 return await self._read(request.content)
         except TimeoutError:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy import logs
 from proxy.api.messages import Response, failure
+from proxy.api.parsing import WatchedParser, request_of
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -28,9 +29,7 @@ NOT_HTTP = failure(400, "Not a valid HTTP request")
 TOO_SLOW = failure(408, "The request took too long to arrive")
 BROKEN = failure(500, "Internal error")
 LINGER_SECONDS = 1.0
-NOTHING: tuple[tuple[()], bool, bytes] = ((), False, b"")
 
-Fed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 AtOnce = Callable[[RawRequestMessage, StreamReader], bytes | None]
 """Answer a request that came whole, or leave it (None) to be answered in its turn."""
 
@@ -89,39 +88,12 @@ class Listener(web.Server):
     """aiohttp's server, with connections of our kind."""
 
     def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
-        super().__init__(handle)  # type: ignore[arg-type]
+        super().__init__(handle, request_factory=request_of)  # type: ignore[arg-type]
         self._make = make
 
     @override
     def __call__(self) -> Connection:
         return self._make(self)
-
-
-class WatchedParser:
-    """aiohttp's parser, whose findings the connection sees before they are queued."""
-
-    def __init__(self, parser: Any, connection: Connection) -> None:
-        self._feed = parser.feed_data
-        self._connection = connection
-        self.message_consumed = parser.message_consumed
-        self.pause_reading = parser.pause_reading
-        self.set_upgraded = parser.set_upgraded
-        self.feed_eof = parser.feed_eof
-
-    def feed_data(self, data: bytes) -> Fed:
-        """Parse; what is answered at once is found no more."""
-        try:
-            fed: Fed = self._feed(data)
-        except HttpProcessingError:
-            self._connection.found_garbage()
-            raise
-        messages = fed[0]
-        if not messages:
-            self._connection.found_nothing(len(data))
-        elif self._connection.found(messages):
-            self.message_consumed()
-            return NOTHING
-        return fed
 
 
 class Connection(web.RequestHandler):
@@ -284,6 +256,10 @@ class Connection(web.RequestHandler):
         """Answer a request that never became complete, and close."""
         self.closing = True
         self._head_since = 0.0
-        if self._wire is not None:
-            self._wire.write(self._farewell(response))
-        self.force_close()
+        if self._wire is None:
+            return
+        self._wire.write(self._farewell(response))
+        # Closing at once would reset the connection under an answer that is not read yet.
+        with suppress(OSError, NotImplementedError, RuntimeError):
+            self._wire.write_eof()
+        self._loop.call_later(LINGER_SECONDS, self.force_close)

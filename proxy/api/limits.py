@@ -1,4 +1,4 @@
-"""Bounds on what a client sends: inflated size and nesting."""
+"""Bounds on what a client sends: inflated size, nesting and number of values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 from proxy.api.messages import refuse
 
 GZIP = 16 + zlib.MAX_WBITS
+MOST_MEMBERS = 64
+"""Each member costs a copy of all that follows it: a body of empty ones would take seconds."""
+MOST_PARTS = 50_000
+"""A few kilobytes of gzip hold millions of values, which take a second to read."""
 
 
 def inflate(body: bytes, encoding: str, most: int) -> bytes:
@@ -22,12 +26,13 @@ def inflate(body: bytes, encoding: str, most: int) -> bytes:
         refuse("Unsupported content encoding", 415)
     parts: list[bytes] = []
     room = most
-    while True:
+    while body and len(parts) < MOST_MEMBERS:
         part, body = _member(body, room)
         parts.append(part)
         room -= len(part)
-        if not body:
-            return b"".join(parts)
+    if body:
+        refuse("Too many gzip members", 413)
+    return b"".join(parts)
 
 
 def _member(data: bytes, room: int) -> tuple[bytes, bytes]:
@@ -42,6 +47,13 @@ def _member(data: bytes, room: int) -> tuple[bytes, bytes]:
     if not inflater.eof:
         refuse("Invalid gzip body")
     return part, inflater.unused_data
+
+
+def has_too_many_parts(text: bytes) -> bool:
+    """Tell whether JSON may hold more values than anybody needs, without reading it."""
+    if len(text) <= MOST_PARTS:
+        return False
+    return text.count(b",") + text.count(b"[") + text.count(b"{") > MOST_PARTS
 
 
 def is_too_deep(text: bytes, value: Any, most: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from proxy.api.limits import is_too_deep
+from proxy.api.limits import has_too_many_parts, is_too_deep
 from proxy.api.messages import refuse
 from proxy.evaluation.users import parse_json, parse_user
 
@@ -91,6 +91,8 @@ def user_from_query(fields: Mapping[str, str], deepest: int) -> dict[str, Any]:
 
 
 def _user(text: bytes, deepest: int, complaint: str) -> dict[str, Any]:
+    if has_too_many_parts(text):
+        refuse("Too many values in JSON", 413)
     try:
         user = parse_user(text)
     except (ValueError, RecursionError):

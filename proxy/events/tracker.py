@@ -112,6 +112,8 @@ class Tracker:
             self._encode_next()
         left = sum(await asyncio.gather(*(self._flush(lane, deadline) for lane in self._lanes)))
         self.measure()
+        for lane in self._lanes:
+            lane.tally.report_drops(float("inf"))
         if left:
             log.error("stopped before all events were sent", lost=left)
         return left

@@ -111,7 +111,7 @@ def environment_notices(environ: Mapping[str, str], known: Sequence[Leaf]) -> li
     misspelt = [
         f"{name} in the environment is not read; did you mean {nearest}?"
         for name in sorted(set(environ).difference(names))
-        if name.startswith(PREFIX) and (nearest := nearest_of(name, names, 0.93))
+        if name.startswith(PREFIX) and (nearest := nearest_of(name, names, 0.85))
     ]
     links = [
         f"{leaf.environment} in the environment is not read: it is a Kubernetes service link"

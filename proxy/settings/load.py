@@ -24,6 +24,7 @@ DEFAULT_PATH = "/etc/evaluation-proxy-config.yaml"
 CONFIG_VARIABLE = "PROXY_CONFIG_FILE_PATH"
 PROJECTS_VARIABLE = "PROXY_PROJECTS_FILE_PATH"
 TOP = ("configuration", "projects")
+NO_FILE = "there is no such file, and no project in the environment (AMPLITUDE_API_KEY, ...) either"
 NO_PROJECT = "expected at least one project, here or in the environment (AMPLITUDE_API_KEY, ...)"
 
 
@@ -78,7 +79,7 @@ def _documents(
 
 def _document(file: str, mistakes: Mistakes, *, optional: bool) -> Document | None:
     if optional and _is_missing(file):
-        return Document(file, {}, {})
+        return Document(file, {}, {}, exists=False)
     document = read_document(file, mistakes)
     if document is None or isinstance(document.root, dict):
         return document
@@ -137,7 +138,8 @@ def _projects_declared(
     if in_environment and not places:
         layers["environment"] = in_environment
     if not layers:
-        mistakes.add(document.where(("projects",)), NO_PROJECT)
+        where = document.where(("projects",)) if document.exists else document.file
+        mistakes.add(where, NO_PROJECT if document.exists else NO_FILE)
     return [
         Declared(where, layer, typed_values(known, layer, mistakes))
         for where, layer in layers.items()

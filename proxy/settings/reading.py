@@ -35,6 +35,7 @@ class Document(Struct, frozen=True):
     file: str
     root: Any
     lines: dict[Place, int]
+    exists: bool = True
 
     def where(self, place: Place) -> str:
         """Return `file:line: path` of a place (or the line of what should hold it)."""

@@ -26,6 +26,7 @@ from proxy.settings.zones import Urls
 
 # Why some settings are without effect.
 NO_COHORTS = "this version does not download cohorts"
+LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
 NO_EXPOSURES = "this version does not track exposures"
 NO_REDIS = "this version keeps everything in its own process"
 NO_DISK = "this version keeps nothing on disk"
@@ -138,7 +139,9 @@ class OperatorsPort(Struct, frozen=True, kw_only=True, rename="camel"):
         Port,
         setting("The path of the Prometheus metrics.", expected="a URL path such as metrics"),
     ] = "metrics"
-    log_failures: Annotated[bool, setting("Log each failure that a metric counts.")] = False
+    log_failures: Annotated[
+        bool, setting("Log each failure that a metric counts.", unused=LOGGED_ANYWAY)
+    ] = False
 
 
 class Limits(Struct, frozen=True, kw_only=True, rename="camel"):

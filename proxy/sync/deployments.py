@@ -78,7 +78,7 @@ class DeploymentsLoop:
         await self._carry_out(decided)
         timings = self._means.timings
         if decided.doubtful:
-            self._journal.note(WHAT, "unconfirmed")
+            self._journal.note(WHAT, "unconfirmed", "a removal waits for a second listing")
             return min(timings.deployments, timings.confirm)
         changed = decided.appear or decided.describe or decided.go
         self._journal.note(WHAT, "changed" if changed else "unchanged")

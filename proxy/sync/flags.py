@@ -12,6 +12,9 @@ from proxy.sync.polling import Polling
 from proxy.sync.readiness import Standing
 from proxy.sync.streaming import Streaming
 
+HOPELESS = frozenset({"refused", "broken"})
+"""What waiting alone does not mend: the key is not taken, or no flag can be used."""
+
 log = logs.get("sync")
 
 
@@ -64,7 +67,7 @@ class FlagsLoop:
         return Standing(
             project=self.desk.slot.deployment.project,
             has_flags=self.desk.slot.snapshot is not None,
-            refused=self.desk.journal.last("flags") == "refused",
+            hopeless=self.desk.journal.last("flags") in HOPELESS,
         )
 
     def status(self) -> dict[str, Any]:
@@ -87,7 +90,8 @@ class FlagsLoop:
         snapshot = slot.snapshot
         if snapshot is None or slot.confirmed_at is None:
             unknown = dict.fromkeys(("source", "age_seconds", "changed_at", "version"))
-            return {**unknown, "flags": 0, "left_out": [], "broken_patterns": []}
+            left_out = [_problem(one) for one in self.desk.intake.problems]
+            return {**unknown, "flags": 0, "left_out": left_out, "broken_patterns": []}
         compiled = snapshot.compiled
         return {
             "source": snapshot.source,

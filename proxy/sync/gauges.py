@@ -21,15 +21,20 @@ class Gauges:
         self._version: str | None = None
         self._delivers = False
 
-    def show(self) -> None:
-        """Show the present state under the present label, and nothing under an old one."""
+    def show(self, left_out: int | None = None) -> None:
+        """Show the present state under the present label, and nothing under an old one.
+
+        `left_out` is for a body of which nothing came into force.
+        """
         label = self._slot.deployment.label
         if label != self._label:
             self.remove()
             self._label = label
         self._metrics.stream_connected.labels(label).set(self._delivers)
+        if left_out is not None:
+            self._metrics.flags_left_out.labels(label).set(left_out)
         snapshot = self._slot.snapshot
-        if snapshot is None:
+        if snapshot is None or left_out is not None:
             return
         compiled = snapshot.compiled
         self._metrics.flags_in_force.labels(label).set(len(compiled.flags))

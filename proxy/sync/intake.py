@@ -10,6 +10,7 @@ from typing import Literal, final
 from proxy import logs
 from proxy.errors import UpstreamGarbled
 from proxy.evaluation.deployment import CompiledDeployment, compile_in_steps
+from proxy.evaluation.model import Problem
 from proxy.metrics import Metrics
 from proxy.snapshots.board import Board, Slot
 from proxy.snapshots.snapshot import Snapshot, Source
@@ -32,7 +33,8 @@ class Intake:
     """Takes the bodies of one deployment one after another, and never one that is worse.
 
     Bodies are compared as they came, and by their flags when another source sends them. `body`
-    is what is in force as it came, `as_of` the newest moment (of the loop's clock) it stood for.
+    is what is in force as it came, `as_of` the newest moment (of the loop's clock) it stood for;
+    `problems` are those of the last body that was compiled.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Intake:
         self.as_of = float("-inf")
         self._empty_answers = 0
         self._broken: bytes | None = None
+        self.problems: tuple[Problem, ...] = ()
         self._said: frozenset[tuple[str, str]] = frozenset()
 
     async def take(self, body: bytes, source: Source, as_of: float) -> Verdict:
@@ -70,6 +73,8 @@ class Intake:
             compiled = await self._compile(body)
             if not compiled.flags and not is_empty(body):
                 self._broken = body
+                self.problems = compiled.problems
+                self._gauges.show(left_out=len(compiled.problems))
                 self._tell_problems(compiled)
                 return "broken"
             self._publish(body, compiled, source)
@@ -121,6 +126,7 @@ class Intake:
             return
         self.body = body
         self._broken = None
+        self.problems = compiled.problems
         self._gauges.show()
         log.info(
             "flags in force",

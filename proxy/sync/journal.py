@@ -12,6 +12,13 @@ from proxy.tasks import Clock
 
 REMEMBERED = 8
 CALM = frozenset({"changed", "unchanged", "renewed", "connected", "stale", "restarted"})
+DETAILS = {
+    "unconfirmed": "an empty answer waits for a second one",
+    "disagrees": "not what the stream said",
+    "broken": "none of the flags can be used",
+}
+KEY_REFUSED = frozenset({401, 403})
+KEY_HINT = ": upstream does not take this key"
 
 log = logs.get("sync")
 
@@ -35,14 +42,15 @@ class Journal:
         self._entries.append(entry | ({"detail": detail} if detail else {}))
         before, self._last[what] = self._last.get(what), (outcome, detail)
         if outcome in CALM:
-            if outcome == "changed" or (before is not None and before[0] not in CALM):
+            if before is not None and before[0] not in CALM:
                 log.info("sync goes well", of=self.label, what=what, outcome=outcome)
         elif before != (outcome, detail):
             log.warning("sync has trouble", of=self.label, what=what, outcome=outcome, why=detail)
 
     def failed(self, what: str, error: UpstreamError) -> None:
         """Keep a failure."""
-        self.note(what, outcome_of(error), error.reason)
+        hint = KEY_HINT if error.status in KEY_REFUSED else ""
+        self.note(what, outcome_of(error), error.reason + hint)
 
     def last(self, what: str) -> str:
         """Return how the last attempt of a kind ended; empty when there was none."""

@@ -10,6 +10,7 @@ from proxy import tasks
 from proxy.errors import UpstreamError, UpstreamGarbled
 from proxy.sync.content import same_flags
 from proxy.sync.intake import Verdict
+from proxy.sync.journal import DETAILS
 from proxy.sync.means import Desk, Means
 from proxy.sync.schedule import Backoff, jittered
 from proxy.sync.streaming import Streaming
@@ -63,10 +64,10 @@ class Polling:
             self._desk.journal.failed(WHAT, error)
             return self._backoff.failed(error.retry_after)
         self._backoff.succeeded()
-        self._desk.journal.note(WHAT, outcome)
+        self._desk.journal.note(WHAT, outcome, DETAILS.get(outcome, ""))
         timings = self._means.timings
         if outcome == "unconfirmed":
-            return min(timings.flags, timings.confirm)
+            return self._means.timings.until_second_word
         rarely = timings.while_streaming if self._streaming.delivers else 1.0
         return jittered(timings.flags * rarely, self._desk.draw)
 

@@ -7,11 +7,11 @@ from typing import NamedTuple, final
 
 
 class Standing(NamedTuple):
-    """How one deployment stands; `refused` says that upstream refuses its key."""
+    """How one deployment stands; `hopeless` says that waiting alone does not mend it."""
 
     project: str
     has_flags: bool
-    refused: bool
+    hopeless: bool
 
 
 @final
@@ -19,8 +19,9 @@ class Readiness:
     """Decides whether each project can be served, as traffic is routed by whole processes.
 
     At first all deployments of a project must have flags, but for those whose key upstream
-    refuses. A project that was ready once stays so while any of its deployments has flags: one
-    that appears later, and gets none, must not take every process out of service.
+    refuses or whose flags are all unusable. A project that was ready once stays so while any of
+    its deployments has flags: one that appears later, and gets none, must not take every process
+    out of service.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Readiness:
             return False
         if standings and not any(one.has_flags for one in standings):
             return False
-        if name not in self._ready_once and not all(s.has_flags or s.refused for s in standings):
+        if name not in self._ready_once and not all(s.has_flags or s.hopeless for s in standings):
             return False
         self._ready_once.add(name)
         return True

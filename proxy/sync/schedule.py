@@ -47,6 +47,11 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     most_streams: int | None = None
     """How many streams may be followed; None: half of the files that the process may open."""
 
+    @property
+    def until_second_word(self) -> float:
+        """The wait before asking again whether all flags are gone."""
+        return min(self.flags, self.confirm)
+
 
 def timings_of(configuration: Configuration) -> Timings:
     """Return the timings that the settings ask for."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NoReturn, final
 
 from proxy.errors import UpstreamError, UpstreamGarbled
+from proxy.sync.journal import DETAILS
 from proxy.sync.means import Desk, Means
 from proxy.sync.schedule import Backoff, jittered
 from proxy.upstream.flags import FlagStream, open_flag_stream
@@ -114,9 +115,12 @@ class Streaming:
         if verdict == "broken":
             raise UpstreamGarbled("none of the streamed flags can be used")
         self.body = self._desk.intake.body if verdict in ("changed", "unchanged") else body
-        self._desk.journal.note(WHAT, verdict)
+        self._desk.journal.note(WHAT, verdict, DETAILS.get(verdict, ""))
         if verdict == "unconfirmed":
-            self._ask_poll()
+            # Not at once: what is wrong upstream for a moment must not confirm itself.
+            asyncio.get_running_loop().call_later(
+                self._means.timings.until_second_word, self._ask_poll
+            )
 
     def _alive(self) -> None:
         """Take a keep-alive: what the stream said last is still so."""

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.api.limits import inflate, is_too_deep
+from proxy.api.limits import (
+    MOST_MEMBERS,
+    MOST_PARTS,
+    has_too_many_parts,
+    inflate,
+    is_too_deep,
+)
 from proxy.errors import BadRequest
 
 
@@ -71,3 +77,18 @@ def test_depth_counts_containers_within_containers(value: Any, most: int) -> Non
         return 1 + max(map(depth, inner), default=0) if isinstance(part, dict | list) else 0
 
     assert is_too_deep(msgspec.json.encode(value), value, most) is (depth(value) > most)
+
+
+def test_a_body_of_countless_members_is_refused_before_they_are_read() -> None:
+    member = gzip.compress(b"")
+
+    assert inflate(member * MOST_MEMBERS, "gzip", 10) == b""
+    with pytest.raises(BadRequest) as caught:
+        inflate(member * (MOST_MEMBERS + 1), "gzip", 10)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,", b'"a",'])
+def test_countless_values_are_noticed_without_reading_them(part: bytes) -> None:
+    assert has_too_many_parts(b"[" + part * MOST_PARTS + b"1]")
+    assert not has_too_many_parts(b"[" + part * 1000 + b'"' + b"x" * MOST_PARTS + b'"]')

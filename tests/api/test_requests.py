@@ -122,3 +122,11 @@ def test_many_keys_are_refused_and_few_are_told_once() -> None:
 def test_tracking_wishes(wish: str, *, tracked: bool) -> None:
     assert requests.wants_tracking({"x-amp-exp-track": wish}) is tracked
     assert requests.wants_tracking({})
+
+
+def test_a_user_of_countless_values_is_refused() -> None:
+    body = b'{"user_properties":{"a":[' + b"[]," * 50_000 + b"1]}}"
+
+    with pytest.raises(BadRequest) as caught:
+        requests.user_from_body(body, 64)
+    assert caught.value.status == 413

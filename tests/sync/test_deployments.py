@@ -149,7 +149,7 @@ async def test_before_the_first_list_the_loop_is_not_ready(rig: Rig) -> None:
         assert listed.loop.ready() == (
             "project",
             False,
-            "no deployments list yet: deployments: answered 403",
+            "no deployments list yet: deployments: answered 403: upstream does not take this key",
         )
         status = msgspec.json.encode(listed.loop.status())
         assert MANAGEMENT.encode() not in status

@@ -134,16 +134,18 @@ async def test_a_poll_that_was_overtaken_by_the_stream_is_stale(rig: Rig) -> Non
     assert stream.opened == 1
 
 
-async def test_an_empty_message_is_confirmed_by_a_poll_at_once(rig: Rig) -> None:
-    rig.times(streams=True, flags=3600.0)
+async def test_an_empty_message_is_confirmed_by_a_poll_a_little_later(rig: Rig) -> None:
+    rig.times(streams=True, flags=3600.0, confirm=0.2)
     stream = Stream(array(flag()))
     rig.up.on("GET", FLAGS, answer(200, array(flag())), answer(200, b"[]"))
     rig.up.on("GET", STREAM, stream)
     async with looping(rig) as loop:
         await wait_until(lambda: loop.status()["stream"] == "delivers")
         stream.say(b"[]")
+        began = asyncio.get_running_loop().time()
         await wait_until(lambda: not rig.flags())
 
+        assert asyncio.get_running_loop().time() - began >= 0.2
     assert len(rig.up.at(FLAGS)) == 2
 
 

@@ -1,8 +1,8 @@
 from proxy.sync.readiness import Readiness, Standing
 
-FLAGS = Standing("p", has_flags=True, refused=False)
-NONE_YET = Standing("p", has_flags=False, refused=False)
-REFUSED = Standing("p", has_flags=False, refused=True)
+FLAGS = Standing("p", has_flags=True, hopeless=False)
+NONE_YET = Standing("p", has_flags=False, hopeless=False)
+HOPELESS = Standing("p", has_flags=False, hopeless=True)
 KNOWN = {"p": True}
 
 
@@ -21,9 +21,9 @@ def test_at_first_every_deployment_must_have_flags() -> None:
     assert Readiness().decide(KNOWN, [FLAGS, FLAGS])
 
 
-def test_a_refused_key_is_excused_beside_one_that_works() -> None:
-    assert Readiness().decide(KNOWN, [FLAGS, REFUSED])
-    assert not Readiness().decide(KNOWN, [REFUSED])
+def test_a_hopeless_deployment_is_excused_beside_one_that_works() -> None:
+    assert Readiness().decide(KNOWN, [FLAGS, HOPELESS])
+    assert not Readiness().decide(KNOWN, [HOPELESS])
 
 
 def test_a_deployment_that_appears_later_does_not_take_the_process_out() -> None:
@@ -36,7 +36,7 @@ def test_a_deployment_that_appears_later_does_not_take_the_process_out() -> None
 
 def test_one_project_does_not_stand_in_for_another() -> None:
     readiness = Readiness()
-    other = Standing("q", has_flags=False, refused=False)
+    other = Standing("q", has_flags=False, hopeless=False)
 
     assert not readiness.decide({"p": True, "q": True}, [FLAGS, other])
     assert readiness.decide({"p": True, "q": True}, [FLAGS, other._replace(has_flags=True)])
