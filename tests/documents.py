@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from proxy.metrics import Metrics
+from proxy.metrics import PREFIX, Metrics
 from proxy.settings import documents
 
 ROOT = Path(__file__).parent.parent
@@ -11,13 +11,18 @@ README = ROOT / "README.md"
 
 def metrics_table() -> str:
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in vars(Metrics()).values():
-        for one in metric.values() if isinstance(metric, dict) else [metric]:
-            if hasattr(one, "_labelnames"):
-                name = one._name.removeprefix("amplitude_proxy_")
-                name += "_total" if one._type == "counter" else ""
-                labels = ", ".join(f"`{label}`" for label in one._labelnames)
-                rows.append(f"| `{name}` | {one._type} | {labels} | {one._documentation} |")
+    metrics = Metrics()
+    metrics.http_seconds.labels("GET", "/", 200)
+    for series in vars(metrics).values():
+        if hasattr(series, "_labelnames") and series._labelnames:
+            series.labels(*series._labelnames)
+    for family in metrics.registry.collect():
+        if not family.name.startswith(PREFIX):
+            continue  # the process's own, which every Prometheus client has
+        name = family.name.removeprefix(PREFIX) + ("_total" if family.type == "counter" else "")
+        found = dict.fromkeys(label for sample in family.samples for label in sample.labels)
+        labels = ", ".join(f"`{label}`" for label in found if label != "le")
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows)
 
 

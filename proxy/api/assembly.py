@@ -43,4 +43,6 @@ def build_server(
 ) -> ClientServer:
     """Return the server that carries the router's answers over HTTP."""
     carrier = Carrier(router, settings.limits, Tally(metrics), clock)
-    return ClientServer(carrier, settings.limits)
+    server = ClientServer(carrier, settings.limits)
+    metrics.http_active.set_function(server.connections_busy)
+    return server

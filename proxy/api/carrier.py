@@ -67,7 +67,7 @@ class Carrier:
             found = self._finish(found, payload, headers)
         if self._packer.is_worth_it(found):
             found = self._packer.plain(found)
-        self._tally.answered(route, found.status, perf_counter() - began)
+        self._tally.answered(method, route, found.status, perf_counter() - began)
         return self._wire.encode(found, with_body=method != "HEAD")
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -86,7 +86,7 @@ class Carrier:
             with_body=request.method != "HEAD",
             connection=CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY,
         )
-        self._tally.answered(route, found.status, perf_counter() - began)
+        self._tally.answered(request.method, route, found.status, perf_counter() - began)
         try:
             await request.writer.write(raw)
             if connection.writing_paused:
@@ -102,7 +102,7 @@ class Carrier:
     def refusal(self, response: Response) -> bytes:
         """Return the last answer of a connection whose request never became one."""
         self._tally.reject(response.status)
-        self._tally.answered(OTHER, response.status, 0.0)
+        self._tally.answered(OTHER, OTHER, response.status, 0.0)
         return self._wire.encode(response, connection=CLOSE)
 
     async def _finish_in_time(

@@ -44,7 +44,7 @@ PREFLIGHT = Response(204, b"", TEXT, PREFLIGHT_HEADERS)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path's name in metrics, and who answers which method."""
+    """A path as metrics name it, and who answers which method."""
 
     name: str
     guarded: Mapping[str, Guarded] = {}
@@ -71,24 +71,22 @@ def with_head(handlers: Mapping[str, Guarded]) -> dict[str, Guarded]:
 
 def table(vardata: Vardata, flags: Flags, health: Health) -> dict[str, Route]:
     """Return the route of each path."""
-
-    def guarded(name: str, **handlers: Guarded) -> Route:
-        return Route(name, guarded=with_head(handlers))
-
-    def plain(name: str, handler: Open) -> Route:
-        return Route(name, open={"GET": handler, "HEAD": handler})
-
-    ready = plain("ready", health.ready)
+    guarded: dict[str, dict[str, Guarded]] = {
+        "/sdk/v2/vardata": {"GET": vardata.by_header, "POST": vardata.by_body},
+        "/sdk/vardata": {"GET": vardata.by_header_v1, "POST": vardata.by_body_v1},
+        "/v1/vardata": {"GET": vardata.by_query_v1, "POST": vardata.by_body_v1},
+        "/sdk/v2/flags": {"GET": flags.configs},
+        "/v1/flags": {"GET": flags.named},
+    }
+    plain: dict[str, Open] = {
+        "/status": health.status,
+        "/status/ready": health.ready,
+        "/ready": health.ready,
+        "/": health.root,
+    }
     return {
-        "/sdk/v2/vardata": guarded("vardata", GET=vardata.by_header, POST=vardata.by_body),
-        "/sdk/vardata": guarded("vardata_v1", GET=vardata.by_header_v1, POST=vardata.by_body_v1),
-        "/v1/vardata": guarded("vardata_v1", GET=vardata.by_query_v1, POST=vardata.by_body_v1),
-        "/sdk/v2/flags": guarded("flags", GET=flags.configs),
-        "/v1/flags": guarded("flags", GET=flags.named),
-        "/status": plain("status", health.status),
-        "/status/ready": ready,
-        "/ready": ready,
-        "/": plain("root", health.root),
+        **{path: Route(path, guarded=with_head(handlers)) for path, handlers in guarded.items()},
+        **{path: Route(path, open={"GET": one, "HEAD": one}) for path, one in plain.items()},
     }
 
 

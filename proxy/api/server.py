@@ -47,7 +47,8 @@ class ClientServer:
         for listening in bound:
             server = await loop.create_server(self._listener, sock=listening, backlog=BACKLOG)
             self._listening.append((server, listening))
-        self._watch = tasks.start("watcher of slow connections", self._watch_connections())
+        watching = tasks.keep_alive(self._watch_connections, self._watcher_died)
+        self._watch = tasks.start("watcher of slow connections", watching)
 
     def connections_open(self) -> int:
         """Return how many clients are connected."""
@@ -108,6 +109,9 @@ class ClientServer:
         for server, _ in self._listening:
             server.close()
         self._listening.clear()
+
+    def _watcher_died(self, error: BaseException | None, _pause: float) -> None:
+        self._log.error("watcher of slow connections died", exc_info=error)
 
     async def _watch_connections(self) -> None:
         now = asyncio.get_running_loop().time

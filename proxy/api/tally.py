@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from proxy.metrics import Metrics
 
 OFFICIAL_OF_ROUTE = {
-    "vardata": "evaluation_request",
-    "vardata_v1": "evaluation_request",
-    "flags": "get_flags_request",
+    "/sdk/v2/vardata": "evaluation_request",
+    "/sdk/vardata": "evaluation_request",
+    "/v1/vardata": "evaluation_request",
+    "/sdk/v2/flags": "get_flags_request",
+    "/v1/flags": "get_flags_request",
 }
+METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+OTHER_METHOD = "other"
 REASONS = {
     400: "malformed",
     408: "too_slow",
@@ -32,14 +36,14 @@ class Tally:
         self._metrics = metrics
         self._one = metrics.official["request"].inc
         self._one_error = metrics.official["request_error"].inc
-        self._observe: dict[tuple[str, int], Callable[[float], None]] = {}
+        self._observe: dict[tuple[str, str, int], Callable[[float], None]] = {}
         self._routes = {
             route: (metrics.official[name].inc, metrics.official[name + "_error"].inc)
             for route, name in OFFICIAL_OF_ROUTE.items()
         }
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count one answer; `route` is a name out of the route table."""
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer; `route` is a path of the route table, or one word for all others."""
         self._one()
         official = self._routes.get(route)
         if official is not None:
@@ -48,11 +52,12 @@ class Tally:
             self._one_error()
             if official is not None:
                 official[1]()
-        kind = (route, status // 100)
-        observe = self._observe.get(kind)
+        observe = self._observe.get((method, route, status))
         if observe is None:
-            child = self._metrics.http_seconds.labels(route, f"{status // 100}xx")
-            observe = self._observe[kind] = child.observe
+            known = method if method in METHODS else OTHER_METHOD
+            observe = self._metrics.http_seconds.labels(known, route, status).observe
+            if known is method:
+                self._observe[method, route, status] = observe
         observe(seconds)
 
     def reject(self, status: int) -> None:

@@ -7,16 +7,50 @@ from typing import Any
 
 import msgspec
 
+from proxy.evaluation.bucketing import bucket_hash
+from proxy.evaluation.model import Bucket, Flag
+from proxy.evaluation.selectors import select
+from proxy.evaluation.text import text
+from proxy.evaluation.users import evaluation_context
+
 YES, NO = "yes", "no"
 EVERYBODY = "(no conditions: everybody)"
 
 
-def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
+Buckets = Mapping[str, list[str]]
+"""For each flag key one line for each segment; empty where the segment has no bucket."""
+
+
+def buckets_of(flags: Mapping[str, Flag], user: Mapping[str, Any]) -> Buckets:
+    """Say where a user falls in the bucket of each segment of each flag."""
+    target = {"context": evaluation_context(user)}
+    return {
+        key: [
+            _bucket(segment.bucket, target) if segment.bucket else "" for segment in flag.segments
+        ]
+        for key, flag in flags.items()
+    }
+
+
+def _bucket(bucket: Bucket, target: Mapping[str, Any]) -> str:
+    selector = ".".join(bucket.selector)
+    value = text(select(bucket.selector, target))
+    if not value:
+        return f"no bucket: {selector} is missing, so the segment's own variant"
+    hashed = bucket_hash(bucket.salt, value)
+    return (
+        f"bucket of {selector} {json_text(value).decode()} with salt"
+        f" {json_text(bucket.salt).decode()}: hash {hashed},"
+        f" {hashed % 100} of 0..99, {hashed // 100} of 0..42949672"
+    )
+
+
+def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str], buckets: Buckets) -> str:
     """Return the traces as text, one paragraph a flag; `variants` maps flag key to variant key."""
-    return "\n\n".join("\n".join(_flag(trace, variants)) for trace in traces)
+    return "\n\n".join("\n".join(_flag(trace, variants, buckets)) for trace in traces)
 
 
-def _flag(trace: Mapping[str, Any], variants: Mapping[str, str]) -> Iterator[str]:
+def _flag(trace: Mapping[str, Any], variants: Mapping[str, str], buckets: Buckets) -> Iterator[str]:
     key = str(trace["flagKey"])
     yield f"{key} -> {variants.get(key, '(no variant)')}"
     decided = False
@@ -24,6 +58,9 @@ def _flag(trace: Mapping[str, Any], variants: Mapping[str, str]) -> Iterator[str
         note = "  (decided before)" if decided else ""
         yield f"  {number}. {_name(step)}: {_outcome(step)}{note}"
         yield from _conditions(step)
+        where = buckets[key][number - 1]
+        if where and step["conditionsPassed"]:
+            yield f"       {where}"
         decided = decided or bool(step["matched"])
 
 

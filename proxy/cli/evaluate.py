@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.cli.drawing import draw, json_text
+from proxy.cli.drawing import buckets_of, draw, json_text
 from proxy.cli.lines import result_object
 from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
 from proxy.evaluation.interpreter import interpret_with_trace
@@ -61,7 +61,8 @@ def evaluate(
         both = {"variants": msgspec.Raw(variants), "traces": traces}
         return msgspec.json.format(json_text(both)).decode()
     keys = {flag_key: result.variant.key for flag_key, result in results.items()}
-    return f"{msgspec.json.format(variants).decode()}\n\n{draw(traces.values(), keys)}"
+    drawn = draw(traces.values(), keys, buckets_of(deployment.flags, user))
+    return f"{msgspec.json.format(variants).decode()}\n\n{drawn}"
 
 
 def _match(pattern: str, text: str) -> bool:

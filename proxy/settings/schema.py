@@ -9,8 +9,13 @@ from msgspec import Struct
 from proxy.secret import Secret
 from proxy.settings.kinds import (
     HOST_FORM,
+    LOGGED_ANYWAY,
     LONGEST_MILLIS,
     MEBIBYTE,
+    NO_COHORTS,
+    NO_DISK,
+    NO_EXPOSURES,
+    NO_REDIS,
     REDIS_URI_FORM,
     Capacity,
     Host,
@@ -23,13 +28,6 @@ from proxy.settings.kinds import (
     setting,
 )
 from proxy.settings.zones import Urls
-
-# Why some settings are without effect.
-NO_COHORTS = "this version does not download cohorts"
-LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
-NO_EXPOSURES = "this version does not track exposures"
-NO_REDIS = "this version keeps everything in its own process"
-NO_DISK = "this version keeps nothing on disk"
 
 
 class Assignment(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -223,7 +223,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_error_of_ours(
         await asyncio.sleep(0)
 
     times = "http_request_duration_seconds_count"
-    while not served.counted(times, route="vardata", status="4xx"):
+    while not served.counted(times, route="/sdk/v2/vardata", status="4xx"):
         await asyncio.sleep(0)
     assert (await served.get("/status")).status == 200
     assert served.counted(times, route="other", status="5xx") == 0
@@ -358,9 +358,15 @@ async def test_requests_are_counted_by_route_and_status(served: Served) -> None:
     assert served.counted("get_flags_request_error_total") == 0
     assert served.counted("evaluation_total") == 1
     times = "http_request_duration_seconds_count"
-    assert served.counted(times, route="vardata", status="2xx") == 1
-    assert served.counted(times, route="vardata_v1", status="4xx") == 1
+    assert served.counted(times, route="/sdk/v2/vardata", status="2xx") == 1
+    assert served.counted(times, route="/v1/vardata", status="4xx") == 1
     assert served.counted(times, route="other", status="4xx") == 3
+    named = "http_server_requests_seconds"
+    one = {"method": "GET", "route": "/v1/vardata", "status": "401"}
+    assert served.counted(named + "_count", **one) == 1
+    assert served.counted(named + "_sum", **one) == served.counted(named + "_max", **one) > 0
+    assert served.counted(named, **one, quantile="0.99") > 0
+    assert served.counted("http_server_requests_active") == 0
 
 
 LINE = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)

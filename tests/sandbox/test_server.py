@@ -183,6 +183,7 @@ async def test_a_file_that_is_as_it_was_before_is_told(
     assert await served_keys(http) == ["a"]
 
 
+@pytest.mark.looptime
 async def test_an_editor_that_empties_the_file_before_it_fills_it_takes_no_flag_away(
     flag_file: Path,
 ) -> None:

@@ -393,7 +393,7 @@ def test_json_is_read_by_its_extension(tmp_path: Path) -> None:
 
 def test_without_a_project_nothing_can_be_served(tmp_path: Path) -> None:
     (mistake,) = mistakes_of({})
-    assert mistake.startswith(f"{NOWHERE}: there is no such file, and no project in the environment")
+    assert mistake.startswith(f"{NOWHERE}: there is no such file, and no project")
 
     for text in ("", "projects:", "projects: []", "# nothing", "configuration:\n  port: 1"):
         (mistake,) = mistakes_of({}, written(tmp_path, text))

@@ -236,3 +236,26 @@ def test_an_error_is_named_by_kind_only() -> None:
     group = ExceptionGroup("secret", [ValueError("secret"), KeyError("secret")])
     assert kind_of(group) == "ValueError, KeyError"
     assert kind_of(None) == "it returned"
+
+
+async def test_a_deployment_whose_flags_are_all_unusable_says_why_and_blocks_nobody(
+    rig: Rig,
+) -> None:
+    rig.times(flags=0.05)
+    rig.up.on("GET", FLAGS, answer(200, b'[{"key": "bad", "variants": 7, "segments": []}]'))
+    async with looping(rig) as loop:
+        await wait_until(lambda: loop.standing().hopeless)
+
+        status = loop.status()
+        assert [problem["flag"] for problem in status["left_out"]] == ["bad"]
+        assert status["flags"] == 0
+        label, ok, reason = loop.ready()
+        assert (label, ok) == ("alpha", False)
+        assert "none of the flags can be used" in reason
+        sample = rig.metrics.registry.get_sample_value
+        assert sample("amplitude_proxy_flags_left_out", {"deployment": "alpha"}) == 1
+
+        rig.up.on("GET", FLAGS, answer(200, array(flag())))
+        await wait_until(lambda: rig.variant() == "on")
+        assert loop.status()["left_out"] == []
+        assert not loop.standing().hopeless
