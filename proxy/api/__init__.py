@@ -5,8 +5,8 @@ answers, `credentials` says for which deployment, `requests` reads users and fla
 the SDKs send, `vardata`, `flags` and `health` answer one resource each. The second carries those
 values over HTTP: `server` (aiohttp's low level: listening and leaving), `connection` (time and size
 of one connection), `parsing` (aiohttp's parser, watched), `carrier` (a request in, an answer out),
-`wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets` (ceasing to listen without
-losing anybody), `tally` (counting).
+`outbox` (answers sent together), `wire` (answers as bytes), `packing` (gzip), `limits` (bodies),
+`sockets` (ceasing to listen without losing anybody), `tally` (counting).
 
 Nothing here fetches, stores or reports: flags come from the board, assignments go to a callable.
 

@@ -14,6 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 
 from proxy import logs
 from proxy.api.messages import Response, failure
+from proxy.api.outbox import Outbox
 from proxy.api.parsing import WatchedParser, request_of
 
 if sys.version_info >= (3, 12):
@@ -89,6 +90,7 @@ class Listener(web.Server):
 
     def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
         super().__init__(handle, request_factory=request_of)  # type: ignore[arg-type]
+        self.outbox = Outbox()
         self._make = make
 
     @override
@@ -100,7 +102,8 @@ class Connection(web.RequestHandler):
     """aiohttp's connection, with bounds on the time and the size of a request's head.
 
     `owed` counts the requests that have arrived and are not answered yet; `closing` is true when
-    no further one will be taken; `body` is the one that is being read.
+    no further one will be taken; `body` is the one that is being read; `unsent` is true while an
+    answer waits in the outbox.
     """
 
     __slots__ = (
@@ -110,6 +113,7 @@ class Connection(web.RequestHandler):
         "_head_bytes",
         "_head_since",
         "_most_head_bytes",
+        "_outbox",
         "_stuck_bytes",
         "_stuck_since",
         "_wire",
@@ -117,11 +121,12 @@ class Connection(web.RequestHandler):
         "closing",
         "last_used",
         "owed",
+        "unsent",
     )
 
     def __init__(
         self,
-        server: web.Server,
+        server: Listener,
         at_once: AtOnce,
         farewell: Callable[[Response], bytes],
         most_head_bytes: int,
@@ -134,6 +139,8 @@ class Connection(web.RequestHandler):
         self.closing = False
         self.last_used = loop.time()
         self.body: StreamReader | None = None
+        self.unsent = False
+        self._outbox = server.outbox
         self._at_once = at_once
         self._farewell = farewell
         self._most_head_bytes = most_head_bytes
@@ -172,11 +179,29 @@ class Connection(web.RequestHandler):
         if not self.owed and len(messages) == 1 and not self.writing_paused and self._wire:
             raw = self._at_once(*messages[0])
             if raw is not None:
-                self._wire.write(raw)
+                self._outbox.put(self, raw)
                 self.last_used = self._loop.time()
                 return True
+        self._send_first()
         self.owed += len(messages)
         return False
+
+    def send(self, raw: bytes) -> None:
+        """Write an answer out of the outbox, if the client is still there."""
+        self.unsent = False
+        if self._wire is not None:
+            self._wire.write(raw)
+
+    @override
+    def eof_received(self) -> None:
+        # The client may only have ended its own side, and the connection is closed after this.
+        self._send_first()
+        super().eof_received()
+
+    def _send_first(self) -> None:
+        """Let nothing overtake what waits in the outbox."""
+        if self.unsent:
+            self._outbox.flush()
 
     def found_nothing(self, size: int) -> None:
         """Take note of `size` bytes that complete no request: a part of a head, or of a body."""
@@ -190,6 +215,7 @@ class Connection(web.RequestHandler):
 
     def found_garbage(self) -> None:
         """Take note that what came is no HTTP; an answer to that is owed, too."""
+        self._send_first()
         self.owed += 1
         self._head_since = 0.0
         if self.body is not None:
@@ -216,7 +242,7 @@ class Connection(web.RequestHandler):
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing has arrived that is still to be answered."""
-        return not self.owed and not self._head_since
+        return not self.owed and not self._head_since and not self.unsent
 
     def answered(self, at: float) -> None:
         """Take note that the answer to the eldest request was written."""

@@ -13,8 +13,6 @@ from proxy.api.connection import Connection, Listener
 if TYPE_CHECKING:
     import socket
 
-    from aiohttp import web
-
     from proxy.api.carrier import Carrier
     from proxy.settings.schema import Limits
 
@@ -80,6 +78,7 @@ class ClientServer:
         if self._listener is not None:
             if busy := self.connections_busy():
                 self._log.warning("requests cut off", requests=busy)
+            self._listener.outbox.flush()
             await self._listener.shutdown(POLL_SECONDS)
 
     async def _until_quiet(self, deadline: float, hurry: asyncio.Event) -> None:
@@ -124,7 +123,7 @@ class ClientServer:
         open_ones = [] if self._listener is None else self._listener.connections
         return [each for each in open_ones if isinstance(each, Connection)]
 
-    def _connection(self, server: web.Server) -> Connection:
+    def _connection(self, server: Listener) -> Connection:
         return Connection(
             server,
             self._carrier.at_once,

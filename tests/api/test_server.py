@@ -1,19 +1,15 @@
 import asyncio
 import gzip
 import io
-import logging
-from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
 import pytest
-import structlog
 import uvloop
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from proxy import logs
 from proxy.api.assembly import build_router
 from proxy.api.messages import Response
 from proxy.metrics import Metrics
@@ -24,15 +20,6 @@ from tests.builders import KEY, flag
 from tests.serving import FLAGS, Served, encoded, read_answer, serving
 
 REQUEST = f"GET /sdk/v2/vardata HTTP/1.1\r\nHost: x\r\nAuthorization: Api-Key {KEY}\r\n".encode()
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    out = io.StringIO()
-    logs.configure(level="debug", style="json", stream=out)
-    yield out
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
 
 
 async def raw_answer(served: Served, raw: bytes) -> Any:
