@@ -1,20 +1,18 @@
 import asyncio
 import io
-import logging
 import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
-import structlog
 
-from proxy import logs, run
+from proxy import run
 from proxy.metrics import Metrics
 from proxy.secret import Secret
 from proxy.settings.schema import Assignment, OperatorsPort, Project, Settings
@@ -26,15 +24,6 @@ from tests.fakes.upstream import FakeUpstream, answer, hang, json_answer
 FLAGS, BATCH = "/sdk/v2/flags", "/batch"
 AUTHORISED = {"Authorization": f"Api-Key {KEY}"}
 INGESTED = {"code": 200, "events_ingested": 1, "payload_size_bytes": 1, "server_upload_time": 1}
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    out = io.StringIO()
-    logs.configure(level="debug", style="json", stream=out)
-    yield out
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 import io
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import logs
 from proxy.admin.pages import Pages
 from proxy.admin.server import OperatorsServer
 from proxy.api.sockets import bind
@@ -42,15 +39,6 @@ async def operators(state: State, path: str = "metrics") -> AsyncIterator[aiohtt
             yield session
     finally:
         await server.close()
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    out = io.StringIO()
-    logs.configure(level="debug", style="json", stream=out)
-    yield out
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
 
 
 async def test_liveness_is_an_answer() -> None:

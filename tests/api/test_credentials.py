@@ -1,12 +1,8 @@
 import io
-import logging
-from collections.abc import Iterator
 
 import msgspec
 import pytest
-import structlog
 
-from proxy import logs
 from proxy.api.credentials import LOG_PAUSE_SECONDS, Gate, deployment_key
 from proxy.api.messages import Response
 from proxy.metrics import Metrics
@@ -14,15 +10,6 @@ from proxy.secret import Secret
 from proxy.snapshots.board import Board
 from tests import builders
 from tests.builders import KEY
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    out = io.StringIO()
-    logs.configure(level="debug", style="json", stream=out)
-    yield out
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,6 @@ def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 @pytest.fixture
-async def up() -> AsyncIterator[FakeUpstream]:
-    async with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def client(up: FakeUpstream) -> AsyncIterator[UpstreamClient]:
     deadlines = Deadlines(connect=0.3, total=0.3)
     async with open_session() as session:

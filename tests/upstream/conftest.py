@@ -19,12 +19,6 @@ def urls_of(base: str) -> Urls:
 
 
 @pytest.fixture
-async def up() -> AsyncIterator[FakeUpstream]:
-    async with FakeUpstream() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def client(up: FakeUpstream) -> AsyncIterator[UpstreamClient]:
     deadlines = Deadlines(connect=5, total=5)
     async with open_session() as session:
