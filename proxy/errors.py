@@ -6,6 +6,14 @@ ProxyError
 │   ├── UpstreamUnavailable  no answer, a time-out, 408, 429 or 5xx: asking again makes sense
 │   ├── UpstreamRefused      401, 403 or another final 4xx: asking again changes nothing soon
 │   └── UpstreamGarbled      an answer whose body is not what the interface promises
+├── CohortError              a cohort could not be made of what was downloaded
+│   ├── BodyBroken           the body is not a cohort, or not the one that was asked for
+│   ├── IndexBroken          an index file that cannot be used
+│   ├── NoRoom               the disk took no more, or there is no place to write to
+│   └── BuilderDied          the building process ended before it was done
+├── StoreError               the data directory did not give what was asked
+│   ├── Damaged              a file is missing, cut or changed
+│   └── Hindered             it cannot be used or written now; `reason` is of a closed set
 └── BadRequest               a client's mistake; `status` and a reason fit for the client
 """
 
@@ -46,6 +54,42 @@ class UpstreamRefused(UpstreamError):
 
 class UpstreamGarbled(UpstreamError):
     """An answer whose body is not what the interface promises."""
+
+
+class CohortError(ProxyError):
+    """A cohort could not be made of what was downloaded; the text is fit for operators."""
+
+
+class BodyBroken(CohortError):
+    """The body is not a cohort, or not the one that was asked for."""
+
+
+class IndexBroken(CohortError):
+    """An index file that cannot be used."""
+
+
+class NoRoom(CohortError):
+    """The disk took no more, or there is no place to write to."""
+
+
+class BuilderDied(CohortError):
+    """The building process ended before it was done."""
+
+
+class StoreError(ProxyError):
+    """The data directory did not give what was asked; the text is fit for operators."""
+
+
+class Damaged(StoreError):
+    """A file is missing, cut or changed."""
+
+
+class Hindered(StoreError):
+    """The data directory cannot be used or written now; `reason` is a word of a closed set."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class BadRequest(ProxyError):

@@ -139,6 +139,14 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
     ("streamServerUrl", "AMPLITUDE_STREAM_SERVER_URL", "stream_server_url", None, "http://s"),
     ("streamUpdates", "AMPLITUDE_STREAM_UPDATES", "stream_updates", True, False),
     ("dataDir", "AMPLITUDE_DATA_DIR", "data_dir", None, "/var/lib/proxy"),
+    ("cohortWaitMillis", "AMPLITUDE_COHORT_WAIT_MILLIS", "cohort_wait_millis", 60000, 0),
+    (
+        "allowClientMemberships",
+        "AMPLITUDE_ALLOW_CLIENT_MEMBERSHIPS",
+        "allow_client_memberships",
+        False,
+        True,
+    ),
     ("trustClientCohorts", "AMPLITUDE_TRUST_CLIENT_COHORTS", "trust_client_cohorts", False, True),
     ("drainDeadlineMillis", "AMPLITUDE_DRAIN_DEADLINE_MILLIS", "drain_deadline_millis", 10000, 0),
     ("assignment.enabled", "AMPLITUDE_ASSIGNMENT_ENABLED", "assignment.enabled", True, False),
@@ -438,13 +446,13 @@ def test_anchors_and_aliases_work(tmp_path: Path) -> None:
 def test_settings_without_effect_are_named(tmp_path: Path) -> None:
     path = configured(
         tmp_path,
-        "redis: {uri: 'redis://x', prefix: p}\ndataDir: /data\nmaxCohortSize: 2147483647",
+        "redis: {uri: 'redis://x', prefix: p}\nexposure: {useBatchMode: false}",
     )
 
     assert loaded({}, path).notices == (
         (
-            f"{path}:7: configuration.dataDir: accepted, but without effect:"
-            " this version keeps nothing on disk"
+            f"{path}:7: configuration.exposure.useBatchMode: accepted, but without effect:"
+            " this version does not track exposures"
         ),
         (
             f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix:"
