@@ -269,6 +269,11 @@ def test_flags_wait_for_a_cohort_under_a_deadline_and_its_lack_is_shown(
 
     async def story(world: World) -> None:
         began = asyncio.get_running_loop().time()
+
+        async def waits() -> bool:
+            return bool((await world.deployment())["waiting"])
+
+        await world.wait_until(waits)
         assert await world.variants("alice") is None
         told = await world.deployment()
         assert told["waiting"] == [{"flag": "targeted", "cohorts": ["c1"]}]
@@ -410,7 +415,7 @@ def test_a_cohort_that_shrinks_and_empties_takes_effect_everywhere() -> None:
 
 
 def test_a_load_that_takes_long_is_told_of() -> None:
-    sent = body(CROWD, 5)
+    sent = body([f"user-{number:012}" for number in range(30_000)], 5)
 
     async def story(world: World) -> None:
         async def loading() -> Any:
