@@ -20,6 +20,7 @@ from proxy.admin.server import OperatorsServer
 from proxy.api.assembly import build_router, build_server
 from proxy.api.sockets import bind
 from proxy.events.destinations import destinations
+from proxy.events.spool import open_spool
 from proxy.events.tracker import Tracker
 from proxy.metrics import Metrics
 from proxy.snapshots.board import Board
@@ -158,6 +159,7 @@ class House:
             "projects": self._syncer.project_status(),
             "deployments": self._syncer.status(),
             "events": self._tracker.status(),
+            "spool": self._tracker.spool_status(),
         }
 
 
@@ -196,7 +198,8 @@ async def serve(settings: Settings, *, ready: Callable[[Ports], None] | None = N
         opened.enter_context(_signals_to(stop))
         client = UpstreamClient(await opened.enter_async_context(open_session()), settings.urls)
         syncer = Syncer(settings.projects, timings_of(settings), client, board, metrics)
-        tracker = Tracker(destinations(settings, client), settings.assignment, metrics)
+        spool = await opened.enter_async_context(open_spool(settings, metrics))
+        tracker = Tracker(destinations(settings, client), settings.assignment, metrics, spool)
         house = House(settings, syncer, tracker, loops, stop)
         pages = Pages(
             metrics.registry,

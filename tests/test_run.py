@@ -15,7 +15,8 @@ import pytest
 from proxy import run
 from proxy.metrics import Metrics
 from proxy.secret import Secret
-from proxy.settings.schema import Assignment, OperatorsPort, Project, Settings
+from proxy.settings.reporting import Assignment
+from proxy.settings.schema import OperatorsPort, Project, Settings
 from proxy.settings.zones import Urls
 from tests import builders
 from tests.builders import API_KEY, KEY, flag

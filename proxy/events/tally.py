@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy import logs
+from proxy.events.event import ASSIGNMENT, EXPOSURE
 from proxy.metrics import Metrics
 
-OUTCOMES: Final = ("offered", "skipped", "filtered", "sent", "retried", "held")
+OUTCOMES: Final = ("offered", "skipped", "filtered", "spooled", "sent", "retried", "held")
+OFFICIAL_KINDS: Final = (ASSIGNMENT, EXPOSURE)
 FROM_REQUESTS: Final = ("offered", "skipped", "filtered")
 REASONS: Final = (
+    "damaged",  # the spool on disk was of no use any more
     "error",  # a defect of ours, while the event was made
     "full",  # too many bytes were waiting
     "invalid",  # upstream said that this event is wrong
@@ -19,7 +22,7 @@ REASONS: Final = (
     "quota",  # the user's or device's daily quota is used up
     "refused",  # upstream refused it and did not say why
     "silenced",  # the device is silenced upstream
-    "stopped",  # the process ended first
+    "stopped",  # the process ended first, and there was no disk
     "too_large",  # larger than a request may be
     "too_old",
 )
@@ -44,19 +47,20 @@ class Tally:
         self._unlogged: dict[str, int] = {}
         self._logged_at = float("-inf")
 
-    def count(self, outcome: str, number: int) -> None:
-        """Count events that were sent, retried or held."""
+    def count(self, outcome: str, number: int, kind: str = ASSIGNMENT) -> None:
+        """Count events that were spooled, sent, retried or held."""
         self._counted[outcome] += number
         self._events[outcome].inc(number)
-        if outcome == "sent":
-            self._official["assignment_send"].inc(number)
+        if outcome == "sent" and kind in OFFICIAL_KINDS:
+            self._official[f"{kind}_send"].inc(number)
 
-    def drop(self, reason: str, number: int) -> None:
+    def drop(self, reason: str, number: int, kind: str = ASSIGNMENT) -> None:
         """Count events that are lost for good."""
         self._dropped[reason] = self._dropped.get(reason, 0) + number
         self._unlogged[reason] = self._unlogged.get(reason, 0) + number
         self._drops[reason].inc(number)
-        self._official["assignment_send_failure"].inc(number)
+        if kind in OFFICIAL_KINDS:
+            self._official[f"{kind}_send_failure"].inc(number)
 
     def measure(self) -> None:
         """Bring the metrics up to what requests have counted."""

@@ -17,10 +17,12 @@ from proxy.events.assignment import Subject, assignment_event, group_names, id_t
 from proxy.events.canonical import LONGEST_TEXT, identity_prefix, key_of
 from proxy.events.dedupe import Dedupe
 from proxy.events.destinations import Destination
+from proxy.events.event import Event
 from proxy.events.sender import Sender
+from proxy.events.spool import Spool
 from proxy.events.tally import Tally
 from proxy.metrics import Metrics
-from proxy.settings.schema import Assignment
+from proxy.settings.reporting import Assignment
 
 MOST_FRESH: Final = 8192
 SLICE: Final = 64
@@ -35,14 +37,14 @@ by_flag_key = attrgetter("flag_key")
 class Fresh(NamedTuple):
     """An assignment that is not encoded yet; outcomes in the order of their flag keys."""
 
-    lane: _Lane
+    project: _Project
     subject: Subject
     outcomes: list[Outcome]
     at: float
     key: int
 
 
-class _Lane(NamedTuple):
+class _Project(NamedTuple):
     """What belongs to one project."""
 
     label: str
@@ -59,24 +61,28 @@ class Tracker:
         destinations: Sequence[Destination],
         assignment: Assignment,
         metrics: Metrics,
+        spool: Spool,
         *,
         clock: tasks.Clock = tasks.wall_clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._assignment = assignment
         self._metrics = metrics
+        self._spool = spool
         self._seed = secrets.randbits(32)
         self._dedupe = Dedupe(assignment.filter_capacity)
         self._fresh: deque[Fresh] = deque()
         self._news = asyncio.Event()
         self._measured_at = float("-inf")
-        self._lanes = []
+        self._projects = []
         for index, destination in enumerate(destinations):
             tally = Tally(destination.label, metrics)
             sender = Sender(
-                destination, tally, on_lost=self._dedupe.forget, clock=clock, chance=chance
+                destination, spool, tally, on_lost=self._forget, clock=clock, chance=chance
             )
-            self._lanes.append(_Lane(destination.label, f"assignment {index} ", tally, sender))
+            self._projects.append(
+                _Project(destination.label, f"assignment {index} ", tally, sender)
+            )
 
     def track(
         self, project_index: int, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
@@ -85,16 +91,18 @@ class Tracker:
         if not self._assignment.enabled:
             return
         try:
-            self._track(self._lanes[project_index], user, outcomes, at)
+            self._track(self._projects[project_index], user, outcomes, at)
         except Exception as error:  # noqa: BLE001  the answer goes out whatever happens here
-            if 0 <= project_index < len(self._lanes):
-                _lose_to(error, self._lanes[project_index])
+            if 0 <= project_index < len(self._projects):
+                _lose_to(error, self._projects[project_index])
 
     async def run(self) -> None:
         """Encode and send until cancelled."""
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("events encoder", self._encode_for_ever),
-            *((f"events {lane.label}", lane.sender.run) for lane in self._lanes),
+            ("events spool", self._spool.run),
+            *((f"events {project.label}", project.sender.run) for project in self._projects),
+            *((f"backlog {one.label}", one.sender.run_backlog) for one in self._projects),
         ]
         running = [
             tasks.start(name, tasks.keep_alive(body, partial(self._on_death, name)))
@@ -105,32 +113,50 @@ class Tracker:
         finally:
             await tasks.stop(*running)
 
-    async def flush(self, deadline_seconds: float) -> int:
-        """Send what is pending for at most so long; return how many events had to be left."""
-        deadline = asyncio.get_running_loop().time() + deadline_seconds
-        while self._fresh:
-            self._encode_next()
-        left = sum(await asyncio.gather(*(self._flush(lane, deadline) for lane in self._lanes)))
-        self.measure()
-        for lane in self._lanes:
-            lane.tally.report_drops(float("inf"))
-        if left:
-            log.error("stopped before all events were sent", lost=left)
-        return left
+    def durable(self) -> Awaitable[bool] | None:
+        """Return what ends when all that was tracked so far is on disk, or cannot be: False.
 
-    async def _flush(self, lane: _Lane, deadline: float) -> int:
+        None when the answer need not wait: commits wait for company, or nothing is to be written.
+        """
+        if self._spool.bounds.commit_seconds:
+            return None
+        self._encode_all()
+        return self._spool.committed()
+
+    async def flush(self, deadline_seconds: float) -> int:
+        """Send what is pending for at most so long; return how many events are lost.
+
+        What is on disk is not: the next process sends it.
+        """
+        deadline = asyncio.get_running_loop().time() + deadline_seconds
+        self._encode_all()
+        await self._spool.commit(at_once=True)
+        await asyncio.gather(*(self._flush(project, deadline) for project in self._projects))
+        await self._spool.commit(at_once=True)
+        lost = sum(project.sender.give_up() for project in self._projects)
+        kept = sum(len(project.sender) for project in self._projects)
+        self.measure()
+        for project in self._projects:
+            project.tally.report_drops(float("inf"))
+        if lost:
+            log.error("stopped before all events were sent", lost=lost, kept_on_disk=kept)
+        elif kept:
+            log.info("events wait on disk for the next start", kept_on_disk=kept)
+        return lost
+
+    async def _flush(self, project: _Project, deadline: float) -> None:
         try:
-            return await lane.sender.flush(deadline)
+            await project.sender.flush(deadline)
         except Exception:
-            log.exception("flush died", project=lane.label)
-            return lane.sender.give_up()
+            log.exception("flush died", project=project.label)
 
     def measure(self) -> None:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
+        self._spool.measure()
         fresh: dict[str, int] = {}
         for waiting in self._fresh:
-            fresh[waiting.lane.label] = fresh.get(waiting.lane.label, 0) + 1
-        for label, _, tally, sender in self._lanes:
+            fresh[waiting.project.label] = fresh.get(waiting.project.label, 0) + 1
+        for label, _, tally, sender in self._projects:
             tally.measure()
             pending = len(sender) + fresh.get(label, 0)
             self._metrics.events_pending.labels(label).set(pending)
@@ -140,31 +166,35 @@ class Tracker:
     def status(self) -> list[dict[str, Any]]:
         """Return for each project what waits, what was answered last, and all counts."""
         return [
-            {"project": lane.label, **lane.sender.status(), "counts": lane.tally.counts()}
-            for lane in self._lanes
+            {"project": project.label, **project.sender.status(), "counts": project.tally.counts()}
+            for project in self._projects
         ]
 
+    def spool_status(self) -> dict[str, Any]:
+        """Return where events wait, and how that fares."""
+        return self._spool.status()
+
     def _track(
-        self, lane: _Lane, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
+        self, project: _Project, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
     ) -> None:
-        lane.tally.offered += 1
+        project.tally.offered += 1
         user_id, device_id = user.get("user_id"), user.get("device_id")
         if type(user_id) is not str:
             user_id = id_text(user_id)
         if type(device_id) is not str:
             device_id = id_text(device_id)
         if not outcomes or not (user_id or device_id):
-            lane.tally.skipped += 1
+            project.tally.skipped += 1
             return
         ordered = sorted(outcomes, key=by_flag_key)
         canonical = "".join([outcome.canonical for outcome in ordered])
-        text = f"{lane.prefix}{identity_prefix(user_id, device_id)}{canonical}"
+        text = f"{project.prefix}{identity_prefix(user_id, device_id)}{canonical}"
         key = key_of(text, self._seed)
         if not self._dedupe.first(key, at):
-            lane.tally.filtered += 1
+            project.tally.filtered += 1
             return
         if len(user_id or "") > LONGEST_TEXT or len(device_id or "") > LONGEST_TEXT:
-            lane.tally.drop("long_id", 1)
+            project.tally.drop("long_id", 1)
             return
         groups = user.get("groups")
         subject = Subject(user_id, device_id, group_names(groups) if groups else {})
@@ -172,7 +202,7 @@ class Tracker:
             self._news.set()
         elif len(self._fresh) >= MOST_FRESH:
             self._encode_next()
-        self._fresh.append(Fresh(lane, subject, ordered, at, key))
+        self._fresh.append(Fresh(project, subject, ordered, at, key))
 
     async def _encode_for_ever(self) -> None:
         while True:
@@ -187,8 +217,8 @@ class Tracker:
             if now - self._measured_at >= MEASURE_SECONDS:
                 self._measured_at = now
                 self.measure()
-                for lane in self._lanes:
-                    lane.tally.report_drops(now)
+                for project in self._projects:
+                    project.tally.report_drops(now)
 
     async def _encode_fresh(self) -> None:
         # Only those that are here by now: under load there are always more.
@@ -197,6 +227,10 @@ class Tracker:
             for _ in range(min(len(self._fresh), SLICE)):
                 self._encode_next()
             await asyncio.sleep(0)
+
+    def _encode_all(self) -> None:
+        while self._fresh:
+            self._encode_next()
 
     def _encode_next(self) -> None:
         fresh = self._fresh.popleft()
@@ -207,16 +241,19 @@ class Tracker:
                 round(fresh.at * 1000),
                 user_properties=self._assignment.user_properties,
             )
-            fresh.lane.sender.offer(body, fresh.at, fresh.key)
+            fresh.project.sender.offer(Event(0, body, fresh.at, fresh.key))
         except Exception as error:  # noqa: BLE001  one event's defect is not another's
-            _lose_to(error, fresh.lane)
+            _lose_to(error, fresh.project)
+
+    def _forget(self, _kind: str, key: int) -> None:
+        self._dedupe.forget(key)
 
     def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
         self._metrics.loop_deaths.labels(name).inc()
         log.error("loop died", loop=name, error=repr(error), restart_in_seconds=pause)
 
 
-def _lose_to(error: Exception, lane: _Lane) -> None:
-    if not lane.tally.counts()["dropped"].get("error"):
+def _lose_to(error: Exception, project: _Project) -> None:
+    if not project.tally.counts()["dropped"].get("error"):
         log.error("an event cannot be made; more are only counted", exc_info=error)
-    lane.tally.drop("error", 1)
+    project.tally.drop("error", 1)

@@ -30,7 +30,6 @@ NO_COHORTS = "this version does not download cohorts"
 LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
 NO_EXPOSURES = "this version does not track exposures"
 NO_REDIS = "this version keeps everything in its own process"
-NO_DISK = "this version keeps nothing on disk"
 
 
 def setting(meaning: str, *, ge: int | None = None, le: int | None = None, **extra: Any) -> Meta:

@@ -41,6 +41,7 @@ def test_counts_reach_the_metrics_and_the_official_names() -> None:
         "offered": 5,
         "skipped": 1,
         "filtered": 2,
+        "spooled": 0,
         "sent": 2,
         "retried": 3,
         "held": 0,

@@ -12,15 +12,16 @@ import pytest
 from proxy import tasks
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import java_hash
-from proxy.events.destinations import Destination, Way, destinations
+from proxy.events.destinations import Destination, Pace, Way, destinations
 from proxy.events.tracker import MOST_FRESH, SLICE, Tracker
 from proxy.metrics import Metrics
 from proxy.secret import Secret
-from proxy.settings.schema import Assignment, Project, Settings
+from proxy.settings.reporting import Assignment
+from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits, Receipt
 from proxy.upstream.client import UpstreamClient
-from tests.events.builders import NOW, Upstream, event, outcome, receipt
+from tests.events.builders import NOW, Upstream, event, outcome, receipt, spool_in
 from tests.fakes.upstream import (
     FakeUpstream,
     Request,
@@ -52,6 +53,7 @@ def tracker_to(
         destinations(settings, client),
         assignment,
         Metrics(),
+        spool_in(None, wall=lambda: NOW),
         clock=lambda: NOW,
         chance=lambda: 0.001,
     )
@@ -295,7 +297,8 @@ async def test_metrics_keep_up_when_events_come_faster_than_they_are_encoded(
 @pytest.mark.looptime
 async def test_metrics_are_brought_up_to_date_once_a_second_however_many_events_come() -> None:
     way = Way(limits=Limits(events=10, size=100_000))
-    tracker = Tracker([Destination("p", way, Upstream())], Assignment(), Metrics())
+    there = Destination("p", "origin", way, Upstream())
+    tracker = Tracker([there], Assignment(), Metrics(), spool_in(None))
     seen = set()
 
     async with running(tracker):
@@ -465,15 +468,16 @@ async def test_a_stop_with_upstream_away_says_what_was_lost(
 
 
 def rigged(upstream: Upstream, **assignment: Any) -> Tracker:
-    async def post(bodies: Sequence[bytes]) -> Receipt:
+    async def post(bodies: Sequence[bytes], _options: bytes) -> Receipt:
         users = [msgspec.json.decode(body)["user_id"] for body in bodies]
         return await upstream([event(int(one.removeprefix("user-"))) for one in users])
 
-    way = Way(limits=Limits(events=100, size=100_000), threshold=10)
+    way = Way(limits=Limits(events=100, size=100_000), pace=Pace(threshold=10))
     return Tracker(
-        [Destination("p", way, post)],
+        [Destination("p", "origin", way, post)],
         Assignment(**assignment),
         Metrics(),
+        spool_in(None),
         clock=lambda: NOW + asyncio.get_running_loop().time(),
     )
 
@@ -503,20 +507,21 @@ async def test_a_defect_while_one_project_is_flushed_costs_no_other_project_its_
 ) -> None:
     came: list[bytes] = []
 
-    async def slow(bodies: Sequence[bytes]) -> Receipt:
+    async def slow(bodies: Sequence[bytes], _options: bytes) -> Receipt:
         await asyncio.sleep(3)
         came.extend(bodies)
         return receipt(200)
 
-    async def broken(_: Sequence[bytes]) -> Receipt:
+    async def broken(_: Sequence[bytes], _options: bytes) -> Receipt:
         raise RuntimeError("a defect")
 
     way = Way(limits=Limits(events=100, size=100_000))
     posts = {"broken": broken, "fine": slow}
     tracker = Tracker(
-        [Destination(label, way, post) for label, post in posts.items()],
+        [Destination(label, label, way, post) for label, post in posts.items()],
         Assignment(),
         Metrics(),
+        spool_in(None),
         clock=lambda: NOW,
     )
     tracker.track(0, user(0), OUTCOMES, NOW)

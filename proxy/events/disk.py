@@ -1,0 +1,160 @@
+"""The spool's file beside the loop: opened when it can be, rested when it fails, said loudly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from proxy import logs
+from proxy.errors import SpoolDamaged, SpoolError
+from proxy.events.event import Event
+from proxy.events.spool_file import Change, Committed, Found, SpoolFile, set_aside
+from proxy.metrics import Metrics
+from proxy.upstream.analytics import Limits
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+NO_FOLDER: Final = "no data directory is configured"
+
+log = logs.get("events")
+
+
+class Disk:
+    """The file of a spool, if there is one; whoever calls takes care that calls do not overlap.
+
+    `why` says why it is not in use, None while it is. `on_damage` is told when all that was on
+    disk is lost.
+    """
+
+    def __init__(
+        self, folder: Path | None, metrics: Metrics, executor: Executor | None = None
+    ) -> None:
+        self.why: str | None = NO_FOLDER if folder is None else "it is not open yet"
+        self.on_damage: Callable[[], None] = _nobody
+        self.used = 0
+        self.seconds = 0.0
+        self.folder = folder
+        self._metrics = metrics
+        # One thread: it alone works with the file.
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._file: SpoolFile | None = None
+        self._retry_at = float("-inf")
+        self._pause = FIRST_PAUSE
+
+    async def open(self) -> list[Found]:
+        """Open the file if it is not open and may be tried; return what is found in it."""
+        if self.folder is None or self._file is not None or self.rests():
+            return []
+        for _ in range(2):  # once more when what is there was set aside
+            try:
+                self._file, found = await self._work(_opened, self.folder)
+            except SpoolError as error:
+                await self._fail(error)
+                continue
+            log.info("events are kept on disk", found=sum(one.events for one in found))
+            return found
+        return []
+
+    def is_open(self) -> bool:
+        """Tell whether there is a file."""
+        return self._file is not None
+
+    def rests(self) -> bool:
+        """Tell whether it failed a moment ago."""
+        return _now() < self._retry_at
+
+    def rest_no_longer(self) -> None:
+        """Let the next call try, even if it failed a moment ago."""
+        self._retry_at = float("-inf")
+
+    async def read(
+        self, label: str, span: tuple[int, int], withheld: Iterable[int], limits: Limits
+    ) -> tuple[list[Event], bool]:
+        """Return the next batch that can be read, and whether it is full."""
+        if self._file is None:
+            return [], False
+        try:
+            return await self._work(self._file.read, label, span, withheld, limits)
+        except SpoolError as error:
+            await self._fail(error)
+            return [], False
+
+    async def commit(self, change: Change) -> Committed | None:
+        """Do all of a change and return what it came to; None when it could not be done."""
+        if self._file is None or self.rests():
+            return None
+        began = _now()
+        try:
+            done = await self._work(self._file.commit, change)
+        except SpoolError as error:
+            await self._fail(error)
+            return None
+        self.used = done.used
+        self.seconds = _now() - began
+        self._metrics.spool_commit_seconds.observe(self.seconds)
+        self._restored()
+        return done
+
+    async def close(self) -> None:
+        """Close the file and end the thread."""
+        if self._file is not None:
+            await self._work(self._file.close)
+            self._file = None
+        self._executor.shutdown(wait=False)
+
+    async def _fail(self, error: SpoolError) -> None:
+        is_damaged = isinstance(error, SpoolDamaged)
+        self._metrics.spool_failures.labels("damaged" if is_damaged else "unusable").inc()
+        if str(error) != self.why:
+            log.error("events are kept in memory only", why=str(error), folder=str(self.folder))
+        self.why = str(error)
+        if is_damaged and await self._set_aside():
+            return
+        self._retry_at = _now() + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    async def _set_aside(self) -> bool:
+        """Make room for a new file; return whether that worked."""
+        assert self.folder is not None, "a file was there"
+        file, self._file = self._file, None
+        self.on_damage()
+        try:
+            if file is not None:
+                await self._work(file.close)
+            await self._work(set_aside, self.folder)
+        except SpoolError as error:
+            log.error("the damaged spool cannot be set aside", why=str(error))  # noqa: TRY400
+            return False
+        return True
+
+    def _restored(self) -> None:
+        if self.why is not None:
+            log.info("events are written to disk", folder=str(self.folder))
+        self.why = None
+        self._pause = FIRST_PAUSE
+
+    async def _work(
+        self, job: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, partial(job, *args, **kwargs))
+
+
+def _opened(folder: Path) -> tuple[SpoolFile, list[Found]]:
+    file = SpoolFile.open(folder)
+    return file, file.found()
+
+
+def _nobody() -> None:
+    pass
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
