@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -246,3 +247,28 @@ def test_the_file_limit_is_raised_as_far_as_the_system_allows() -> None:
         assert run.raise_file_limit() == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_events_that_a_stop_could_not_send_are_sent_by_the_next_start(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    upstream.on("POST", BATCH, answer(503))
+    settings = pointed_at(upstream.url, data_dir=str(tmp_path))
+    async with running(settings) as proxy:
+        await proxy.wait_for(proxy.operators + "/readyz", 200)
+        async with proxy.session.post(
+            proxy.clients + "/sdk/v2/vardata", json={"user_id": "u1"}, headers=AUTHORISED
+        ) as response:
+            assert response.status == 200
+        page = await proxy.json_of(proxy.operators + "/status")
+        assert page["spool"]["place"] == "disk"
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await proxy.exit_code == run.STOPPED
+
+    upstream.on("POST", BATCH, json_answer(INGESTED))
+    before = len(upstream.at(BATCH))
+    async with running(settings):
+        await upstream.received(before + 1, BATCH)
+
+    first, *_, last = (request.json["events"] for request in upstream.at(BATCH))
+    assert first == last

@@ -70,6 +70,12 @@ class Disk:
         """Tell whether it failed a moment ago."""
         return _now() < self._retry_at
 
+    def retry_in(self) -> float:
+        """Return in how many seconds it should be tried again: never if it is in use, or absent."""
+        if self.why is None or self.folder is None:
+            return float("inf")
+        return max(self._retry_at - _now(), 0.0)
+
     def rest_no_longer(self) -> None:
         """Let the next call try, even if it failed a moment ago."""
         self._retry_at = float("-inf")

@@ -27,8 +27,8 @@ from proxy.upstream.analytics import Limits
 
 CHUNK_EVENTS: Final = 2000
 CHUNK_BYTES: Final = 8 * 1_048_576
-LOOK_SECONDS: Final = 10.0
-"""How often somebody looks for what is too old, and at a disk that failed."""
+LOOK_SECONDS: Final = 60.0
+"""How often somebody looks for what is too old."""
 
 log = logs.get("events")
 
@@ -100,7 +100,7 @@ class Spool:
         self._numbers += 1
         event = msgspec.structs.replace(draft, number=self._numbers)
         queue.offer(event, self.bounds.max_memory)
-        self._news.set()
+        self._tell()
 
     def has_room(self, queue: Queue, size: int) -> bool:
         """Tell whether `size` more bytes of a project push nothing else out."""
@@ -122,7 +122,7 @@ class Spool:
             return None
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._awaited.append(done)
-        self._news.set()
+        self._tell()
         return done
 
     async def take(
@@ -144,12 +144,12 @@ class Spool:
     def settle(self, queue: Queue, events: Iterable[Event]) -> None:
         """End the way of lent events: the next commit deletes them."""
         queue.settle(event.number for event in events)
-        self._news.set()
+        self._tell()
 
     async def run(self) -> None:
         """Commit whenever there is something to commit; never returns."""
         while True:
-            await tasks.wait_for_event(self._news, LOOK_SECONDS)
+            await tasks.wait_for_event(self._news, min(LOOK_SECONDS, self._disk.retry_in()))
             self._news.clear()
             if self.bounds.commit_seconds:
                 await asyncio.sleep(self.bounds.commit_seconds)
@@ -273,10 +273,14 @@ class Spool:
         self._looked_at = now
         return self._clock() - self.bounds.max_age_seconds
 
+    def _tell(self) -> None:
+        if self._disk.folder is not None:
+            self._news.set()
+
     def _lose_the_disk(self) -> None:
         for queue in self._queues.values():
             queue.lost_the_disk()
-        self._news.set()
+        self._tell()
 
     def _count_lost(self, label: str) -> Lost:
         def count(reason: str, slips: Sequence[Slip]) -> None:

@@ -77,6 +77,8 @@ class SpoolFile:
         self._do = connection.execute
         # Numbers begin anew in each process: those that are found here are below 1.
         self._shift, self._size = self._do(sql.LAST).fetchone()
+        self._used = self._free = 0
+        self._is_doubtful = False
 
     @classmethod
     def open(cls, folder: Path) -> SpoolFile:
@@ -120,20 +122,21 @@ class SpoolFile:
 
     def commit(self, change: Change) -> Committed:
         """Do all of a change; or raise, and do nothing of it."""
-        size = self._size
         with faults():
             self._do("BEGIN IMMEDIATE")
             try:
                 lost = self._write(change)
+                oldest = self._json(sql.OLDEST, _packed(list(change.labels)))
                 self._do("COMMIT")
             except BaseException:
-                self._size = size
+                self._is_doubtful = True
                 with suppress(sqlite3.Error):
                     self._do("ROLLBACK")
                 raise
-            oldest = self._json(sql.OLDEST, _packed(list(change.labels)))
-            used = self._tidy()
-        return Committed(lost, {label: at / 1000 for label, at in oldest if at is not None}, used)
+        self._is_doubtful = False
+        self._give_back()
+        ages = {label: at / 1000 for label, at in oldest if at is not None}
+        return Committed(lost, ages, self._used)
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -141,6 +144,10 @@ class SpoolFile:
             self._connection.close()
 
     def _write(self, change: Change) -> list[tuple[str, str, Slip]]:
+        if self._is_doubtful:
+            # The disk may have kept what it said it could not.
+            self._size = self._do(sql.LAST).fetchone()[1]
+            self._delete(self._ids(event.number for _, event in change.added))
         self._delete(self._ids(change.removed))
         spared = self._ids(change.spared)
         lost = []
@@ -157,7 +164,7 @@ class SpoolFile:
 
     def _make_room(self, max_bytes: int, spared: str) -> list[tuple[str, str, Slip]]:
         lost: list[tuple[str, str, Slip]] = []
-        while (over := max(self._size, self._used()) - max_bytes) > 0:
+        while (over := max(self._size, self._look()) - max_bytes) > 0:
             going = []
             for row in sorted(self._json(sql.HEAD, spared)):
                 if over <= 0:
@@ -200,15 +207,18 @@ class SpoolFile:
         packed = key.to_bytes(16, "big")
         return number, label, event.kind, event.options.decode(), at, packed, event.size, event.body
 
-    def _tidy(self) -> int:
-        pages, free = self._do(sql.PAGES).fetchone()
-        if free > FREE_PAGES:
-            self._do(f"PRAGMA incremental_vacuum({GIVEN_BACK})").fetchall()
-        return int(pages - free) * sql.PAGE_BYTES
+    def _give_back(self) -> None:
+        """Give free pages back to the system, if there are too many; the change is done anyway."""
+        if self._free > FREE_PAGES:
+            with suppress(sqlite3.Error):
+                # As a script: a single execution would give back one page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({GIVEN_BACK})")
 
-    def _used(self) -> int:
-        pages, free = self._do(sql.PAGES).fetchone()
-        return int(pages - free) * sql.PAGE_BYTES
+    def _look(self) -> int:
+        """Return how many bytes of the file are in use."""
+        pages, self._free = self._do(sql.PAGES).fetchone()
+        self._used = (pages - self._free) * sql.PAGE_BYTES
+        return self._used
 
     def _ids(self, numbers: Iterable[int]) -> str:
         return _packed([number + self._shift for number in numbers])

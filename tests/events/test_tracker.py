@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -571,3 +572,75 @@ async def test_a_large_wave_is_encoded_in_slices() -> None:
         await others()
 
     assert turns > 10
+
+
+def durable_tracker(folder: Path, commit_seconds: float, upstream: Upstream) -> Tracker:
+    async def post(bodies: Sequence[bytes], _options: bytes) -> Receipt:
+        users = [msgspec.json.decode(body)["user_id"] for body in bodies]
+        return await upstream([event(int(one.removeprefix("user-"))) for one in users])
+
+    spool = spool_in(folder, wall=lambda: NOW, commit_seconds=commit_seconds)
+    there = Destination("p", "origin", Way(limits=Limits(events=100, size=100_000)), post)
+    return Tracker([there], Assignment(), Metrics(), spool, clock=lambda: NOW)
+
+
+@pytest.mark.looptime
+async def test_an_answer_can_wait_until_its_event_is_on_disk(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.0, Upstream(None))
+    await tracker._spool.open()
+
+    async with running(tracker):
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        done = tracker.durable()
+        assert done is not None
+        assert await done
+        assert tracker.status()[0]["in_memory"] == 0
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        assert tracker.durable() is None, "nothing new was told"
+    await tracker._spool.close()
+
+
+async def test_no_answer_waits_when_commits_wait_for_company(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+
+    tracker.track(0, user(1), OUTCOMES, NOW)
+
+    assert tracker.durable() is None
+    await tracker._spool.close()
+
+
+@pytest.mark.looptime
+async def test_within_the_commit_window_an_event_is_on_disk(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+    await tracker._spool.open()
+
+    async with running(tracker):
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        await asyncio.sleep(0.08)  # a moment to gather, and the commit's
+        assert counts(tracker)["spooled"] == 1
+    assert tracker.spool_status()["place"] == "disk"
+    await tracker._spool.close()
+
+
+@pytest.mark.looptime
+async def test_a_stop_with_upstream_away_keeps_events_for_the_next_start(
+    tmp_path: Path, log_lines: list[dict[str, Any]]
+) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+    await tracker._spool.open()
+    for number in range(3):
+        tracker.track(0, user(number), OUTCOMES, NOW)
+    assert await tracker.flush(5) == 0
+    await tracker._spool.close()
+    assert counts(tracker)["dropped"] == {}
+    assert log_lines[-1]["event"] == "events wait on disk for the next start"
+    assert log_lines[-1]["kept_on_disk"] == 3
+
+    upstream = Upstream()
+    again = durable_tracker(tmp_path, 0.05, upstream)
+    await again._spool.open()
+    async with running(again):
+        await asyncio.sleep(1)
+    await again._spool.close()
+
+    assert sorted(upstream.accepted) == [0, 1, 2]
