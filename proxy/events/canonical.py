@@ -43,10 +43,16 @@ def partial_hash(text: str) -> tuple[int, int]:
 
 def joined_hash(parts: Iterable[tuple[int, int]]) -> int:
     """Return the Java hash of the joined texts whose partial hashes these are."""
-    value = 0
-    for part, factor in parts:
-        value = (value * factor + part) & MASK
-    return signed(value)
+    return signed(joined_partial(parts)[0])
+
+
+def joined_partial(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the partial hash of the joined texts whose partial hashes these are."""
+    value, factor = 0, 1
+    for part, by in parts:
+        value = (value * by + part) & MASK
+        factor = factor * by & MASK
+    return value, factor
 
 
 def signed(value: int) -> int:
