@@ -44,10 +44,11 @@ coverage: $(READY)
 
 FLOOR := 95
 
-bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks.
+bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks, and what reporting costs.
 	$(BIN)/python -m bench.evaluation
 	$(BIN)/python -m bench.compile
 	$(BIN)/python -m bench.server
+	$(BIN)/python -m bench.events
 
 clients: tests/clients/node_modules ## Install the official Node SDKs that some tests drive.
 

@@ -52,11 +52,13 @@ class Disk:
         """Open the file if it is not open and may be tried; return what is found in it."""
         if self.folder is None or self._file is not None or self.rests():
             return []
-        for _ in range(2):  # once more when what is there was set aside
+        for _ in range(2):  # once more when what was there is set aside
             try:
                 self._file, found = await self._work(_opened, self.folder)
             except SpoolError as error:
                 await self._fail(error)
+                if self.rests():
+                    break
                 continue
             log.info("events are kept on disk", found=sum(one.events for one in found))
             return found
@@ -94,7 +96,7 @@ class Disk:
 
     async def commit(self, change: Change) -> Committed | None:
         """Do all of a change and return what it came to; None when it could not be done."""
-        if self._file is None or self.rests():
+        if self._file is None:
             return None
         began = _now()
         try:
@@ -110,9 +112,12 @@ class Disk:
 
     async def close(self) -> None:
         """Close the file and end the thread."""
-        if self._file is not None:
-            await self._work(self._file.close)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                await self._work(file.close)
+            except SpoolError as error:
+                log.error("the spool cannot be closed", why=str(error))  # noqa: TRY400
         self._executor.shutdown(wait=False)
 
     async def _fail(self, error: SpoolError) -> None:

@@ -212,7 +212,7 @@ class Spool:
             if before is not None:
                 for queue in self._queues.values():
                     queue.expire(before)
-            if not self._disk.is_open():
+            if not self._disk.is_open() or self._disk.rests():
                 return False
             change = self._change(last, before)
             is_probe = not self.is_on_disk()

@@ -17,6 +17,8 @@ SHORT_IDS: Final = b'{"min_id_length":1}'
 """The options of our own events: without them, ids of less than five characters are refused."""
 
 LARGE_BYTES: Final = 65_536
+GZIP_LEVEL: Final = 3
+"""A third of level 9's time; events are so alike that little more could be gained."""
 _HEADERS: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 
@@ -70,8 +72,8 @@ async def post_events(
     """
     body = payload(api_key, events, options)
     if len(body) < LARGE_BYTES:
-        packed = gzip.compress(body)
+        packed = gzip.compress(body, GZIP_LEVEL)
     else:
-        packed = await asyncio.to_thread(gzip.compress, body)
+        packed = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
     answer = await client.post(url, packed, _HEADERS)
     return Receipt(answer.status, answer.body, client.retry_after(answer.headers))

@@ -141,6 +141,18 @@ def test_a_lost_disk_costs_what_was_on_it_and_was_not_on_its_way() -> None:
     assert queue.size == len(b"c") + RECORD_BYTES
 
 
+def test_an_answer_for_what_was_given_up_changes_nothing() -> None:
+    queue, lost = filled(b"a")
+    [one] = take(queue, queue.live)
+
+    assert queue.give_up() == 1
+    queue.settle([one.number])
+
+    assert lost == [("stopped", 1)]
+    assert not queue.is_lent(one)
+    assert queue.count == 0
+
+
 def test_an_empty_queue_has_no_age() -> None:
     queue, _ = filled()
 

@@ -265,6 +265,22 @@ async def test_a_file_that_is_garbage_is_set_aside_and_alarms(
     await spool.close()
 
 
+async def test_a_file_that_cannot_be_set_aside_leaves_events_in_memory(
+    tmp_path: Path, log_lines: list[dict[str, Any]]
+) -> None:
+    (tmp_path / NAME).write_bytes(b"garbage" * 5000)
+    (tmp_path / DAMAGED_NAME).mkdir()
+
+    spool, queue, _ = await opened(tmp_path)
+    spool.offer(queue, draft(1))
+    await spool.commit()
+
+    assert spool.status()["place"] == "memory"
+    assert queue.in_memory() == 1
+    assert any(line["event"] == "the damaged spool cannot be set aside" for line in log_lines)
+    await spool.close()
+
+
 async def test_a_file_that_goes_bad_costs_what_was_in_it_and_no_more(tmp_path: Path) -> None:
     first, queue, _ = await opened(tmp_path)
     for number in range(300):
