@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup run test check lint types floors coverage bench clients differential fmt docs lock clean
+.PHONY: help setup run test check lint types floors coverage bench bench-cohorts clients differential jvm fmt docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,11 @@ bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whol
 	$(BIN)/python -m bench.compile
 	$(BIN)/python -m bench.server
 	$(BIN)/python -m bench.events
+	$(BIN)/python -m bench.warm_start
+
+bench-cohorts: $(READY) ## Measure cohorts of 1 M, 50 M and 1,000 of 10,000: building, look-up, memory, stalls.
+	$(BIN)/python -m bench.cohorts 1_000_000 50_000_000 --many
+	$(BIN)/python -m bench.cohorts_live 1_000_000 50_000_000 10_000x1000
 
 clients: tests/clients/node_modules ## Install the official Node SDKs that some tests drive.
 
@@ -58,6 +63,9 @@ clients: tests/clients/node_modules ## Install the official Node SDKs that some 
 
 differential: $(READY) ## Compare 20,000 random cases with the Kotlin reference (needs Java and Maven).
 	DIFFERENTIAL_CASES=20000 $(BIN)/pytest -q -m kotlin tests/kotlin
+
+jvm: $(READY) clients ## Point the official JVM SDK at a running proxy (needs Java and Maven).
+	$(BIN)/pytest -q -m jvm tests/clients
 
 fmt: $(READY) ## Format the code.
 	$(BIN)/ruff format .

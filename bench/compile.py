@@ -22,7 +22,7 @@ import uvloop
 from bench import workload
 from proxy.evaluation import compiler
 from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
-from proxy.sync.intake import compile_beside
+from proxy.sync.compiling import compile_beside
 
 FLAGS = 1000
 ROUNDS = 7

@@ -9,6 +9,14 @@ ProxyError
 ├── SpoolError               events cannot be kept on disk; the text is fit for operators
 │   ├── SpoolUnusable        not now: full, read-only, held by another process
 │   └── SpoolDamaged         what is there is of no use
+├── CohortError              a cohort could not be made of what was downloaded
+│   ├── BodyBroken           the body is not a cohort, or not the one that was asked for
+│   ├── IndexBroken          an index file that cannot be used
+│   ├── NoRoom               the disk took no more, or there is no place to write to
+│   └── BuilderDied          the building process ended before it was done
+├── StoreError               the data directory did not give what was asked
+│   ├── Damaged              a file is missing, cut or changed
+│   └── Hindered             it cannot be used or written now; `reason` is of a closed set
 └── BadRequest               a client's mistake; `status` and a reason fit for the client
 """
 
@@ -61,6 +69,42 @@ class SpoolUnusable(SpoolError):
 
 class SpoolDamaged(SpoolError):
     """What is on disk is of no use."""
+
+
+class CohortError(ProxyError):
+    """A cohort could not be made of what was downloaded; the text is fit for operators."""
+
+
+class BodyBroken(CohortError):
+    """The body is not a cohort, or not the one that was asked for."""
+
+
+class IndexBroken(CohortError):
+    """An index file that cannot be used."""
+
+
+class NoRoom(CohortError):
+    """The disk took no more, or there is no place to write to."""
+
+
+class BuilderDied(CohortError):
+    """The building process ended before it was done."""
+
+
+class StoreError(ProxyError):
+    """The data directory did not give what was asked; the text is fit for operators."""
+
+
+class Damaged(StoreError):
+    """A file is missing, cut or changed."""
+
+
+class Hindered(StoreError):
+    """The data directory cannot be used or written now; `reason` is a word of a closed set."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class BadRequest(ProxyError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 Clock = Callable[[], float]
 """Seconds since 1970; what `wall_clock` returns."""
@@ -64,3 +67,21 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """Call in a worker thread; who is cancelled meanwhile still waits for the call's end.
+
+    So a file may be closed or removed after it: no thread works on it any more.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+    try:
+        await asyncio.wait([work])
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        # Taken note of, so that asyncio does not complain about it later.
+        work.exception()
+        raise
+    return work.result()

@@ -8,6 +8,7 @@ from proxy.evaluation.deployment import compile_deployment
 from proxy.secret import Secret
 from proxy.settings.schema import Limits, OperatorsPort, Project, Settings
 from proxy.snapshots.snapshot import Deployment, Snapshot
+from proxy.upstream.deployments import deployment_type
 
 KEY = "server-test-key"
 API_KEY = "test-api-key"
@@ -60,7 +61,7 @@ def flag(
 
 def deployment(key: str = KEY, **changes: Any) -> Deployment:
     given = {"key": Secret(key), "label": "test", "project": "project", "project_index": 0}
-    return Deployment(**{**given, **changes})
+    return Deployment(**{**given, "type": deployment_type(key), **changes})
 
 
 def snapshot(flags: list[dict[str, Any]], of: Deployment | None = None) -> Snapshot:

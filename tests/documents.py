@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from proxy.metrics import PREFIX, Metrics
+from proxy.instruments import PREFIX
+from proxy.metrics import Metrics
 from proxy.settings import documents
 
 ROOT = Path(__file__).parent.parent

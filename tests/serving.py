@@ -11,6 +11,7 @@ import msgspec
 from proxy.api import sockets
 from proxy.api.assembly import build_router, build_server
 from proxy.api.server import ClientServer
+from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.outcomes import Outcome
 from proxy.metrics import Metrics
 from proxy.settings.schema import Settings
@@ -28,6 +29,13 @@ FLAGS: list[dict[str, Any]] = [
     flag(
         "members",
         segment("on", condition(["context", "user", "cohort_ids"], "set contains any", "c1")),
+        segment("off"),
+    ),
+    flag(
+        "insiders",
+        segment(
+            "on", condition(["context", "groups", "org", "cohort_ids"], "set contains any", "g1")
+        ),
         segment("off"),
     ),
 ]
@@ -60,6 +68,7 @@ class Served(NamedTuple):
     server: ClientServer
     ready: list[bool]
     cohorts: dict[tuple[str, str], list[str]]
+    held: dict[tuple[int, str], Any]
 
     async def get(self, target: str, **headers: str) -> Answer:
         return await self.ask("GET", target, headers)
@@ -108,6 +117,12 @@ async def read_answer(reader: asyncio.StreamReader, *, head: bool = False) -> An
     return Answer(status, headers, await reader.readexactly(length))
 
 
+def memberships(cohorts: dict[tuple[str, str], list[str]], member: tuple[str, str]) -> Memberships:
+    """What a member of a group type is in, of all cohorts that any member is in."""
+    held = set(cohorts.get(member, []))
+    return Memberships(held.__contains__, lambda: (id_ for ids in cohorts.values() for id_ in ids))
+
+
 def encoded(value: Any) -> str:
     """A value as the headers carry it: JSON in URL-safe base64 without padding."""
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
@@ -124,6 +139,7 @@ async def serving(
     tracked: list[Tracked] = []
     ready = [True]
     cohorts: dict[tuple[str, str], list[str]] = {}
+    held: dict[tuple[int, str], Any] = {}
     snapshot = builders.snapshot(FLAGS if flags is None else flags)
     board.authorise(snapshot.deployment)
     board.publish(KEY, snapshot)
@@ -134,13 +150,14 @@ async def serving(
         metrics,
         wall_clock,
         is_ready=lambda: ready[0],
-        cohorts_of=lambda _deployment, kind, name: cohorts.get((kind, name), []),
+        memberships_of=lambda _deployment, *member: memberships(cohorts, member),
+        find_cohort=lambda *name: held.get(name, "unknown"),
     )
     server = build_server(router, chosen, metrics, wall_clock)
     bound = sockets.bind("127.0.0.1", 0)
     port = bound[0].getsockname()[1]
     await server.open(bound)
     try:
-        yield Served(port, board, metrics, tracked, server, ready, cohorts)
+        yield Served(port, board, metrics, tracked, server, ready, cohorts, held)
     finally:
         await server.close()

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import pytest
 
@@ -62,3 +63,36 @@ async def test_waiting_for_an_event_ends_with_it_or_with_the_time() -> None:
 
 def test_the_wall_clock_counts_from_1970() -> None:
     assert tasks.wall_clock() > 1_700_000_000
+
+
+async def test_a_call_in_a_thread_gives_its_result_or_its_error() -> None:
+    assert await tasks.in_thread(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await tasks.in_thread(divmod, 7, 0)
+
+
+async def test_who_is_cancelled_waits_for_the_call_in_the_thread() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    ended = False
+
+    def work() -> None:
+        nonlocal ended
+        began.set()
+        go_on.wait()
+        ended = True
+
+    async def run() -> None:
+        await tasks.in_thread(work)
+
+    task = tasks.start("work", run())
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ended

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.api.carrier import Carrier
-from proxy.api.credentials import Gate
+from proxy.api.cohorts import Cohorts, FindCohort, no_cohort
+from proxy.api.credentials import Gate, ProjectGate
+from proxy.api.downloads import Downloads
 from proxy.api.flags import Flags
 from proxy.api.health import Health
-from proxy.api.routes import Router, table
+from proxy.api.memberships import MembershipLists
+from proxy.api.routes import Router, prefixes, table
 from proxy.api.server import ClientServer
 from proxy.api.tally import Tally
-from proxy.api.vardata import CohortsOf, Track, Vardata, no_cohorts
+from proxy.api.vardata import MembershipsOf, Track, Vardata, no_memberships
 
 if TYPE_CHECKING:
     from proxy.metrics import Metrics
@@ -29,20 +32,25 @@ def build_router(
     clock: Clock,
     *,
     is_ready: Callable[[], bool],
-    cohorts_of: CohortsOf = no_cohorts,
+    memberships_of: MembershipsOf = no_memberships,
+    find_cohort: FindCohort = no_cohort,
 ) -> Router:
     """Return what answers requests, free of sockets."""
-    vardata = Vardata(track, settings, metrics, clock, cohorts_of)
+    vardata = Vardata(track, settings, metrics, clock, memberships_of)
     gate = Gate(board, rejected=metrics.rejected, clock=clock)
     routes = table(vardata, Flags(settings), Health(is_ready))
-    return Router(routes, gate, metrics.rejected)
+    project_gate = ProjectGate(settings.projects, rejected=metrics.rejected, clock=clock)
+    cohorts = Cohorts(project_gate, find_cohort, metrics.rejected)
+    memberships = MembershipLists(memberships_of, settings)
+    return Router(routes, gate, metrics.rejected, prefixes(cohorts, memberships))
 
 
 def build_server(
     router: Router, settings: Settings, metrics: Metrics, clock: Clock
 ) -> ClientServer:
     """Return the server that carries the router's answers over HTTP."""
-    carrier = Carrier(router, settings.limits, Tally(metrics), clock)
+    downloads = Downloads(metrics, clock)
+    carrier = Carrier(router, downloads, settings.limits, Tally(metrics), clock)
     server = ClientServer(carrier, settings.limits)
     metrics.http_active.set_function(server.connections_busy)
     return server

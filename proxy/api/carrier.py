@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
-from proxy.api.connection import BodyBroken, Connection, Written
+from proxy.api.connection import BodyBroken, Connection
 from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
 from proxy.api.packing import Packer, accepts_gzip
@@ -16,17 +17,48 @@ from proxy.api.routes import OTHER, Exchange, Router
 from proxy.api.wire import CLOSE, CONTINUE, STAY, Wire
 from proxy.errors import BadRequest
 
+if sys.version_info >= (3, 12):
+    from typing import override
+else:  # aiohttp brings it along
+    from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http_parser import RawRequestMessage
 
+    from proxy.api.downloads import Downloads, Source
     from proxy.api.tally import Tally
     from proxy.settings.schema import Limits
     from proxy.tasks import Clock
 
 EMPTY = b"\r\n"
+
+
+class Written(web.StreamResponse):
+    """What is handed to aiohttp when the answer is on its way already."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._stays = keep_alive
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return self._stays
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Do nothing: there is nothing left to do."""
+        return request.writer
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: there is nothing left to do."""
+
+
 STAYED = Written(keep_alive=True)
 CLOSED = Written(keep_alive=False)
 
@@ -37,10 +69,13 @@ class Carrier:
     While `leaving`, every answer asks its client to connect anew next time.
     """
 
-    def __init__(self, router: Router, limits: Limits, tally: Tally, clock: Clock) -> None:
+    def __init__(
+        self, router: Router, downloads: Downloads, limits: Limits, tally: Tally, clock: Clock
+    ) -> None:
         self.leaving = False
         self.last_request = 0.0
         self._router = router
+        self._downloads = downloads
         self._tally = tally
         self._wire = Wire(clock)
         self._packer = Packer()
@@ -48,7 +83,9 @@ class Carrier:
         self._most_inflated_bytes = limits.max_inflated_bytes
         self._patience = limits.request_timeout_millis / 1000
 
-    def at_once(self, message: RawRequestMessage, payload: StreamReader) -> bytes | None:
+    def at_once(
+        self, message: RawRequestMessage, payload: StreamReader, connection: Connection
+    ) -> bytes | None:
         """Return the answer to a request that is here as a whole; None if anything has to wait."""
         headers = message.headers
         if (
@@ -65,6 +102,9 @@ class Carrier:
         route, found = self._router.begin(method, message.path, headers)
         if isinstance(found, Exchange):
             found = self._finish(found, payload, headers)
+        elif found.closes or found.stored is not None:
+            connection.found_already = route, found
+            return None
         if self._packer.is_worth_it(found):
             found = self._packer.plain(found)
         self._tally.answered(method, route, found.status, perf_counter() - began)
@@ -75,35 +115,70 @@ class Carrier:
         began = perf_counter()
         connection = request.protocol
         assert isinstance(connection, Connection)
-        route, found = self._router.begin(request.method, request.raw_path, request.headers)
+        route, found = connection.found_already or self._router.begin(
+            request.method, request.raw_path, request.headers
+        )
+        connection.found_already = None
         if isinstance(found, Exchange):
             found = await self._finish_in_time(found, request, connection)
-        if self._packer.is_worth_it(found):
+        source = None
+        if found.stored is not None:
+            accepted = request.headers.get("accept-encoding")
+            found, source = await self._downloads.begin(found, found.stored, accepted)
+        elif self._packer.is_worth_it(found):
             found = await self._packer.answer(found, request.headers.get("accept-encoding"))
-        stays = request.keep_alive and not self.leaving and request.content.is_eof()
-        raw = self._wire.encode(
-            found,
-            with_body=request.method != "HEAD",
-            connection=CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY,
+        stays = (
+            request.keep_alive
+            and not self.leaving
+            and request.content.is_eof()
+            and not found.closes
         )
+        ending = CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY
         self._tally.answered(request.method, route, found.status, perf_counter() - began)
-        try:
-            await request.writer.write(raw)
-            if connection.writing_paused:
-                await request.writer.drain()
-        except ConnectionError:  # the client left; that is no error of ours
-            stays = False
+        if source is not None:
+            head = self._wire.head(found, source.length, connection=ending)
+            stays = await self._send_stored(head, source, request, connection) and stays
+        else:
+            raw = self._wire.encode(found, with_body=request.method != "HEAD", connection=ending)
+            stays = await _send(raw, request, connection) and stays
         self.last_request = asyncio.get_running_loop().time()
         if not stays:
             return CLOSED
         connection.answered(self.last_request)
         return STAYED
 
+    def close(self) -> None:
+        """Let go of the threads that read from disk."""
+        self._downloads.close()
+
     def refusal(self, response: Response) -> bytes:
         """Return the last answer of a connection whose request never became one."""
         self._tally.reject(response.status)
         self._tally.answered(OTHER, OTHER, response.status, 0.0)
         return self._wire.encode(response, connection=CLOSE)
+
+    async def _send_stored(
+        self, head: bytes, source: Source, request: web.BaseRequest, connection: Connection
+    ) -> bool:
+        """Send a head and the stored body after it; return whether all of it is on its way.
+
+        If not, the connection has to end: by that the client knows that its part is not the whole.
+        """
+
+        async def pour(piece: bytes) -> None:
+            connection.poured += len(piece)
+            await _write(piece, request, connection)
+
+        try:
+            connection.expect_long_answer()
+            await _write(head, request, connection)
+            if request.method != "HEAD":
+                await self._downloads.send(source, pour)
+        except ConnectionError:
+            return False
+        finally:
+            self._downloads.end(source)
+        return True
 
     async def _finish_in_time(
         self, exchange: Exchange, request: web.BaseRequest, connection: Connection
@@ -168,3 +243,18 @@ class Carrier:
             if room < 0:
                 refuse("Body too large", 413)
         return b"".join(parts)
+
+
+async def _write(raw: bytes, request: web.BaseRequest, connection: Connection) -> None:
+    await request.writer.write(raw)
+    if connection.writing_paused:
+        await request.writer.drain()
+
+
+async def _send(raw: bytes, request: web.BaseRequest, connection: Connection) -> bool:
+    """Send an answer; return whether the client is still there, which is no error of ours."""
+    try:
+        await _write(raw, request, connection)
+    except ConnectionError:
+        return False
+    return True

@@ -6,13 +6,14 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy import logs
+from proxy.api import sockets
 from proxy.api.messages import Response, failure
 from proxy.api.outbox import Outbox
 from proxy.api.parsing import WatchedParser, request_of
@@ -22,43 +23,21 @@ if sys.version_info >= (3, 12):
 else:  # aiohttp brings it along
     from typing_extensions import override
 
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
-
 HEADERS_TOO_LARGE = failure(431, "Request header fields too large")
 NOT_HTTP = failure(400, "Not a valid HTTP request")
 TOO_SLOW = failure(408, "The request took too long to arrive")
 BROKEN = failure(500, "Internal error")
 LINGER_SECONDS = 1.0
 
-AtOnce = Callable[[RawRequestMessage, StreamReader], bytes | None]
-"""Answer a request that came whole, or leave it (None) to be answered in its turn."""
+AtOnce = Callable[[RawRequestMessage, StreamReader, "Connection"], bytes | None]
+"""Answer a request that came whole, or leave it (None) to be answered in its turn.
+
+What was found until then may be left in `Connection.found_already`.
+"""
 
 
 class BodyBroken(Exception):
     """What was to be a body is not one."""
-
-
-class Written(web.StreamResponse):
-    """What is handed to aiohttp when the answer is on its way already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._stays = keep_alive
-
-    @property
-    @override
-    def keep_alive(self) -> bool:
-        return self._stays
-
-    @override
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Do nothing: there is nothing left to do."""
-        return request.writer
-
-    @override
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: there is nothing left to do."""
 
 
 class Farewell(web.Response):
@@ -103,7 +82,8 @@ class Connection(web.RequestHandler):
 
     `owed` counts the requests that have arrived and are not answered yet; `closing` is true when
     no further one will be taken; `body` is the one that is being read; `unsent` is true while an
-    answer waits in the outbox.
+    answer waits in the outbox; `poured` counts the bytes of long answers that were written so far;
+    `found_already` is the route and the answer of the only request that is owed one.
     """
 
     __slots__ = (
@@ -114,13 +94,15 @@ class Connection(web.RequestHandler):
         "_head_since",
         "_most_head_bytes",
         "_outbox",
-        "_stuck_bytes",
+        "_stuck_at",
         "_stuck_since",
         "_wire",
         "body",
         "closing",
+        "found_already",
         "last_used",
         "owed",
+        "poured",
         "unsent",
     )
 
@@ -140,13 +122,15 @@ class Connection(web.RequestHandler):
         self.last_used = loop.time()
         self.body: StreamReader | None = None
         self.unsent = False
+        self.poured = 0
+        self.found_already: tuple[str, Response] | None = None
         self._outbox = server.outbox
         self._at_once = at_once
         self._farewell = farewell
         self._most_head_bytes = most_head_bytes
         self._head_bytes = 0
         self._head_since = 0.0
-        self._stuck_bytes = 0
+        self._stuck_at = (0, 0)
         self._stuck_since = 0.0
         self._wire: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -177,7 +161,7 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._head_since = 0.0
         if not self.owed and len(messages) == 1 and not self.writing_paused and self._wire:
-            raw = self._at_once(*messages[0])
+            raw = self._at_once(*messages[0], self)
             if raw is not None:
                 self._outbox.put(self, raw)
                 self.last_used = self._loop.time()
@@ -257,13 +241,20 @@ class Connection(web.RequestHandler):
             self._hang_up(TOO_SLOW)
             return
         stuck = self._wire.get_write_buffer_size()
-        if stuck != self._stuck_bytes:
-            self._stuck_bytes = stuck
+        # A long answer may happen to have as much of it unread each time, and yet go on.
+        stuck_at = (stuck, self.poured)
+        if stuck_at != self._stuck_at:
+            self._stuck_at = stuck_at
             self._stuck_since = now
         elif stuck and now - self._stuck_since > patience:
             self._wire.abort()
         elif self.is_idle and now - self.last_used > idle_seconds:
             self.force_close()
+
+    def expect_long_answer(self) -> None:
+        """Let what is written move along with what the client reads, in steps that are small."""
+        if self._wire is not None:
+            sockets.leave_little_unsent(self._wire.get_extra_info("socket"))
 
     async def linger(self) -> None:
         """Say that nothing more will be sent, and take in what still comes for a moment."""

@@ -1,30 +1,51 @@
-"""Which deployment a request speaks for, and what it hears when it speaks for none."""
+"""Whom a request speaks for, a deployment or a project, and what it hears when for nobody."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from proxy import logs
+from proxy.api.complaints import Complaints
 from proxy.api.messages import TEXT, Response, unavailable
+from proxy.api.requests import decode_base64
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+    from proxy.settings.schema import Project
     from proxy.snapshots.board import Board
     from proxy.snapshots.snapshot import Snapshot
     from proxy.tasks import Clock
 
-SCHEME = "api-key"
-LOG_PAUSE_SECONDS = 10.0
+API_KEY, BASIC = "api-key", "basic"
 INVALID = Response(401, b"Invalid deployment", TEXT)
+INVALID_PROJECT = Response(401, b"Invalid api or secret key", TEXT)
+
+
+def credentials(headers: Mapping[str, str], scheme: str) -> str:
+    """Return what follows `scheme` in `Authorization`; empty when it is another or none."""
+    given, _, rest = headers.get("authorization", "").strip().partition(" ")
+    return rest.strip() if given.lower() == scheme else ""
 
 
 def deployment_key(headers: Mapping[str, str]) -> str:
     """Return the key of `Authorization: Api-Key <key>`; empty when there is none."""
-    scheme, _, key = headers.get("authorization", "").strip().partition(" ")
-    return key.strip() if scheme.lower() == SCHEME else ""
+    return credentials(headers, API_KEY)
+
+
+def project_keys(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Return api key and secret key of `Authorization: Basic <base64>`; empty when it is broken.
+
+    The first colon divides them; a secret key may hold more of them.
+    """
+    try:
+        text = decode_base64(credentials(headers, BASIC)).decode()
+    except ValueError:
+        return "", ""
+    api_key, _, secret_key = text.partition(":")
+    return api_key, secret_key
 
 
 class Gate:
@@ -40,10 +61,7 @@ class Gate:
         self._board = board
         self._unknown = rejected.labels("unknown_deployment")
         self._pending = rejected.labels("pending")
-        self._clock = clock
-        self._log = logs.get("api")
-        self._next_line = 0.0
-        self._unsaid = 0
+        self._complaints = Complaints("unknown deployment key refused", clock)
 
     def admit(self, headers: Mapping[str, str]) -> Snapshot | Response:
         """Return the snapshot in force, or why there is none: 401 unknown, 503 not synced yet."""
@@ -59,14 +77,28 @@ class Gate:
             self._pending.inc()
             return unavailable("The deployments are not known yet")
         self._unknown.inc()
-        self._say(key)
+        self._complaints.tell(key=Secret(key).label if key else "none")
         return INVALID
 
-    def _say(self, key: str) -> None:
-        now = self._clock()
-        self._unsaid += 1
-        if now >= self._next_line:
-            label = Secret(key).label if key else "none"
-            self._log.warning("unknown deployment key refused", key=label, refused=self._unsaid)
-            self._next_line = now + LOG_PAUSE_SECONDS
-            self._unsaid = 0
+
+class ProjectGate:
+    """Lets in requests that carry both keys of a project."""
+
+    def __init__(self, projects: Sequence[Project], *, rejected: Counter, clock: Clock) -> None:
+        self._known: dict[Secret, tuple[int | None, Secret]] = {}
+        for index, project in enumerate(projects):
+            self._known.setdefault(project.api_key, (index, project.secret_key))
+        # An unknown api key is compared too, so that it takes no less time than a wrong secret.
+        self._nobody = (None, Secret(secrets.token_hex(16)))
+        self._unknown = rejected.labels("unknown_project")
+        self._complaints = Complaints("unknown api or secret key refused", clock)
+
+    def admit(self, headers: Mapping[str, str]) -> int | Response:
+        """Return the project's index, or the 401 that tells nothing of what was wrong."""
+        api_key, secret_key = project_keys(headers)
+        index, secret = self._known.get(Secret(api_key), self._nobody)
+        if secret.matches(secret_key) and index is not None:
+            return index
+        self._unknown.inc()
+        self._complaints.tell(key=Secret(api_key).label if api_key else "none")
+        return INVALID_PROJECT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -17,6 +18,7 @@ RETRY_AFTER_SECONDS = "2"
 class Request(msgspec.Struct, frozen=True):
     """One request, `path` decoded once, `query` as it came.
 
+    `rest` is what follows the beginning of a path that the route is known by, still encoded.
     `headers` is looked up without regard to case, or holds lower-case names.
     """
 
@@ -25,16 +27,32 @@ class Request(msgspec.Struct, frozen=True):
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
+    rest: str = ""
+
+
+class StoredBody(msgspec.Struct, frozen=True):
+    """A body that lies on disk as gzip, with its length packed and plain; `name` is for logs."""
+
+    path: Path
+    packed_bytes: int
+    plain_bytes: int
+    name: str
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One answer; `lasting` tells that the same body object will be sent many times."""
+    """One answer; `lasting` tells that the same body object will be sent many times.
+
+    `closes` tells that the connection ends with it; `stored` takes the place of `body`. Only routes
+    that are open may answer with one of these two.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     lasting: bool = False
+    closes: bool = False
+    stored: StoredBody | None = None
 
 
 class ErrorBody(msgspec.Struct, frozen=True):

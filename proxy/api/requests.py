@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -15,12 +16,14 @@ TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 BLANKS = b" \t\r\n"
 UNTRACKED = frozenset({"no-track", "read-only"})
 MAX_QUERY_FIELDS = 1000
+UNRESERVED = re.compile("%(2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+MALFORMED = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def split_target(target: str) -> tuple[str, str]:
     """Return path and query of a request target, origin form or absolute form.
 
-    The path is percent-decoded once and starts with exactly one slash (`*` stays itself).
+    The path is percent-encoded still and starts with exactly one slash (`*` stays itself).
     """
     if target[:1] != "/" and target != "*":
         _, _, rest = target.partition("://")
@@ -35,7 +38,27 @@ def split_target(target: str) -> tuple[str, str]:
         path, query = path.partition("#")[0], query.partition("#")[0]
     if path[:2] == "//":
         path = "/" + path.lstrip("/")
-    return (unquote(path) if "%" in path else path), query
+    return path, query
+
+
+def plainly_spelt(path: str) -> str:
+    """Return a path with its letters, digits and `-._~` as they are, however they came.
+
+    All other characters stay encoded: an encoded slash separates nothing.
+    """
+    return UNRESERVED.sub(lambda found: chr(int(found[1], 16)), path)
+
+
+def decoded(part: str) -> str:
+    """Percent-decode a part of a path, once; 400 when it is not percent-encoded UTF-8."""
+    if MALFORMED.search(part):
+        refuse("The path is not percent-encoded")
+    try:
+        text = unquote(part, errors="strict")
+        text.encode()
+    except UnicodeError:
+        refuse("The path is not UTF-8")
+    return text
 
 
 def query_fields(query: str) -> dict[str, str]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import msgspec
 
 from proxy import logs
 from proxy.api.messages import TEXT, Request, Response, failure
-from proxy.api.requests import split_target
+from proxy.api.requests import plainly_spelt, split_target
 from proxy.errors import BadRequest
 from proxy.snapshots.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+    from proxy.api.cohorts import Cohorts
     from proxy.api.credentials import Gate
     from proxy.api.flags import Flags
     from proxy.api.health import Health
+    from proxy.api.memberships import MembershipLists
     from proxy.api.vardata import Vardata
 
 Guarded = Callable[[Request, Snapshot], Response]
@@ -26,6 +29,9 @@ Open = Callable[[Request], Response]
 Handlers = Mapping[str, Guarded] | Mapping[str, Open]
 
 OTHER = "other"
+COHORT = "/sdk/v1/cohort/"
+MEMBERSHIPS = "/sdk/v2/memberships/"
+NAMELESS_SEGMENTS = 4
 NOT_FOUND = failure(404, "Not found")
 BROKEN = failure(500, "Internal error")
 PREFLIGHT_HEADERS = (
@@ -41,14 +47,24 @@ PREFLIGHT_HEADERS = (
     ("Access-Control-Max-Age", "86400"),
 )
 PREFLIGHT = Response(204, b"", TEXT, PREFLIGHT_HEADERS)
+# Without the header that would let a page send `Authorization`.
+NO_BROWSERS = Response(204, b"", TEXT, (("Allow", "GET, HEAD, OPTIONS"),))
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path as metrics name it, and who answers which method."""
+    """A path as metrics name it, and who answers which method.
+
+    `browsers` tells whether scripts of web pages may call it.
+    """
 
     name: str
     guarded: Mapping[str, Guarded] = {}
     open: Mapping[str, Open] = {}
+    browsers: bool = True
+
+    def preflight(self) -> Response:
+        """Return what a browser is told that asks whether its page may call this."""
+        return PREFLIGHT if self.browsers else NO_BROWSERS
 
     def refusal(self) -> Response:
         """Return the 405 that names the methods there are."""
@@ -90,11 +106,31 @@ def table(vardata: Vardata, flags: Flags, health: Health) -> dict[str, Route]:
     }
 
 
+def prefixes(cohorts: Cohorts, memberships: MembershipLists) -> tuple[tuple[str, Route], ...]:
+    """Return the routes of all paths that begin alike; the rest of the path is a parameter."""
+    download = {"GET": cohorts.download, "HEAD": cohorts.download}
+    listing = with_head({"GET": memberships.of_name})
+    return (
+        (COHORT, Route(COHORT + "{cohortId}", open=download, browsers=False)),
+        (
+            MEMBERSHIPS,
+            Route(MEMBERSHIPS + "{groupType}/{groupName}", guarded=listing, browsers=False),
+        ),
+    )
+
+
 class Router:
     """Answers requests: plain values in, plain values out, no exception but cancellation."""
 
-    def __init__(self, routes: Mapping[str, Route], gate: Gate, bad_requests: Counter) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        gate: Gate,
+        bad_requests: Counter,
+        beginnings: Sequence[tuple[str, Route]] = (),
+    ) -> None:
         self._routes = routes
+        self._beginnings = beginnings
         self._admit = gate.admit
         self._bad_request = bad_requests.labels("bad_request")
         self._log = logs.get("api")
@@ -113,29 +149,53 @@ class Router:
         """Answer a request that was let in."""
         request = exchange.request
         if body:
-            request = Request(request.method, request.path, request.query, request.headers, body)
+            asked = request.method, request.path, request.query, request.headers
+            request = Request(*asked, body, request.rest)
         try:
             return exchange.handler(request, exchange.snapshot)
-        except BadRequest as mistake:
-            self._bad_request.inc()
-            return failure(mistake.status, mistake.reason)
-        except Exception:  # noqa: BLE001  no bug may show its inside to the asker
-            self._log.exception("handler failed", path=request.path)
-            return BROKEN
+        except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
+            return self._failed(request, error)
 
     def _begin(
         self, method: str, target: str, headers: Mapping[str, str]
     ) -> tuple[str, Exchange | Response]:
         path, query = split_target(target)
-        route = self._routes.get(path)
+        route, rest = self._routes.get(path), ""
         if route is None:
-            return OTHER, PREFLIGHT if method == "OPTIONS" else NOT_FOUND
+            route, rest = self._seek(path)
+            if route is None:
+                return OTHER, PREFLIGHT if method == "OPTIONS" else NOT_FOUND
+            path = unquote(path)
         if handler := route.guarded.get(method):
             admitted = self._admit(headers)
             if isinstance(admitted, Snapshot):
-                request = Request(method, path, query, headers)
+                request = Request(method, path, query, headers, b"", rest)
                 return route.name, Exchange(handler, request, admitted)
             return route.name, admitted
         if open_handler := route.open.get(method):
-            return route.name, open_handler(Request(method, path, query, headers))
-        return route.name, PREFLIGHT if method == "OPTIONS" else route.refusal()
+            request = Request(method, path, query, headers, b"", rest)
+            return route.name, self._asked(open_handler, request)
+        return route.name, route.preflight() if method == "OPTIONS" else route.refusal()
+
+    def _seek(self, path: str) -> tuple[Route | None, str]:
+        """Find the route of a path that begins like one or is spelt like none."""
+        spelt = plainly_spelt(path) if "%" in path else path
+        for beginning, route in self._beginnings:
+            if spelt.startswith(beginning):
+                return route, path.split("/", beginning.count("/"))[-1]
+        return self._routes.get(spelt), ""
+
+    def _asked(self, handler: Open, request: Request) -> Response:
+        try:
+            return handler(request)
+        except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
+            return self._failed(request, error)
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, BadRequest):
+            self._bad_request.inc()
+            return failure(error.status, error.reason)
+        # Behind the first segments there may be somebody's name.
+        path = "/".join(request.path.split("/")[:NAMELESS_SEGMENTS])
+        self._log.error("handler failed", path=path, exc_info=error)
+        return BROKEN

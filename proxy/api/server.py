@@ -80,6 +80,7 @@ class ClientServer:
                 self._log.warning("requests cut off", requests=busy)
             self._listener.outbox.flush()
             await self._listener.shutdown(POLL_SECONDS)
+        self._carrier.close()
 
     async def _until_quiet(self, deadline: float, hurry: asyncio.Event) -> None:
         """Wait until no request has come for a while; those that come are asked to connect anew."""

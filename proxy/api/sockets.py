@@ -1,4 +1,4 @@
-"""Listening, and ceasing to listen without losing anybody who already knocked."""
+"""Listening, and ceasing to listen without losing anybody who already knocked; slow readers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import struct
 import sys
 
 SO_ATTACH_FILTER = 26
+NOT_SENT_LOW_WATER = 25
+MOST_NOT_SENT_BYTES = 131_072
 # Classic BPF over the TCP header: byte 13 holds the flags; drop what has SYN but not ACK.
 ONLY_NEW = struct.pack(
     "@HBBIHBBIHBBIHBBIHBBI",
@@ -55,6 +57,21 @@ def let_nobody_new_in(listener: socket.socket) -> bool:
     program = struct.pack("@HP", len(ONLY_NEW) // 8, ctypes.addressof(code))
     try:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    except OSError:
+        return False
+    return True
+
+
+def leave_little_unsent(connected: socket.socket) -> bool:
+    """Let the kernel take little of what the client has no room for yet; return whether it does so.
+
+    Otherwise it holds megabytes for each slow reader, and wants a third of them read before it
+    takes more: a client that is merely slow would look as if it did not read at all.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, NOT_SENT_LOW_WATER, MOST_NOT_SENT_BYTES)
     except OSError:
         return False
     return True

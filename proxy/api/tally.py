@@ -15,6 +15,8 @@ OFFICIAL_OF_ROUTE = {
     "/v1/vardata": "evaluation_request",
     "/sdk/v2/flags": "get_flags_request",
     "/v1/flags": "get_flags_request",
+    "/sdk/v1/cohort/{cohortId}": "get_cohort_request",
+    "/sdk/v2/memberships/{groupType}/{groupName}": "get_members_request",
 }
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 OTHER_METHOD = "other"

@@ -15,10 +15,14 @@ from proxy.api.requests import (
     user_from_query,
     wants_tracking,
 )
+from proxy.evaluation.cohorts import USER
+from proxy.evaluation.lists import members
 from proxy.evaluation.outcomes import Outcome, answer, answer_v1
 from proxy.evaluation.text import text
+from proxy.evaluation.users import first_names, of_group
 
 if TYPE_CHECKING:
+    from proxy.evaluation.memberships import Memberships
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Deployment, Snapshot
@@ -27,15 +31,15 @@ if TYPE_CHECKING:
 Track = Callable[[int, dict[str, Any], list[Outcome], float], None]
 """Offer one evaluation for reporting: project index, user, outcomes, seconds since 1970."""
 
-CohortsOf = Callable[["Deployment", str, str], list[str]]
-"""Tell the cohorts that a deployment knows of a group type (`User` for users) and a name."""
+MembershipsOf = Callable[["Deployment", str, str], "Memberships | None"]
+"""Give what is known of the member of a group type (`User` for users) with a name.
 
-USER = "User"
+None says that the deployment has no cohorts of this type at all.
+"""
 
 
-def no_cohorts(_deployment: Deployment, _group_type: str, _name: str) -> list[str]:
+def no_memberships(_deployment: Deployment, _group_type: str, _name: str) -> None:
     """Know of no cohort."""
-    return []
 
 
 class Vardata:
@@ -47,10 +51,10 @@ class Vardata:
         settings: Settings,
         metrics: Metrics,
         clock: Clock,
-        cohorts_of: CohortsOf = no_cohorts,
+        memberships_of: MembershipsOf = no_memberships,
     ) -> None:
         self._track = track
-        self._cohorts_of = cohorts_of
+        self._memberships_of = memberships_of
         self._trust = settings.trust_client_cohorts
         self._deepest = settings.limits.max_json_depth
         self._most_keys = settings.limits.max_flag_keys
@@ -92,9 +96,9 @@ class Vardata:
         encode: Callable[[list[Outcome]], bytes],
     ) -> Response:
         keys = flag_keys(request.headers, request.query, self._most_keys)
-        self.settle_cohorts(user, snapshot.deployment)
         began = perf_counter()
         try:
+            self.settle_cohorts(user, snapshot)
             outcomes = snapshot.compiled.evaluate(user, keys)
             body = encode(outcomes)
         except Exception:
@@ -106,19 +110,46 @@ class Vardata:
             self._track(snapshot.deployment.project_index, user, outcomes, self._clock())
         return Response(200, body)
 
-    def settle_cohorts(self, user: dict[str, Any], deployment: Deployment) -> None:
-        """Replace the cohorts that a client claims by the known ones, or join trusted ones."""
+    def settle_cohorts(self, user: dict[str, Any], snapshot: Snapshot) -> None:
+        """Put the known cohorts of a user and its groups where a client may have claimed some.
+
+        What a client claims counts only where it is trusted, and then beside what is known.
+        """
         claimed = user.pop("cohort_ids", None)
+        claimed_of_groups = user.pop("group_cohort_ids", None)
         if not self._trust:
-            user.pop("group_cohort_ids", None)
-            claimed = None
+            claimed = claimed_of_groups = None
         name = _name(user.get("user_id"))
-        known = None if name is None else self._cohorts_of(deployment, USER, name)
-        if isinstance(claimed, dict | list):
-            # The Go SDK sends an object whose names are the cohorts.
-            user["cohort_ids"] = list(dict.fromkeys([*map(str, claimed), *(known or ())]))
-        elif known is not None:
-            user["cohort_ids"] = known
+        if name is not None or _is_claim(claimed):
+            user["cohort_ids"] = self._cohorts(snapshot, USER, name, claimed)
+        for group_type, group_name in first_names(user) if user.get("groups") else ():
+            claimed = of_group(claimed_of_groups, group_type, group_name)
+            ids = self._cohorts(snapshot, group_type, group_name, claimed)
+            if ids:
+                user.setdefault("group_cohort_ids", {})[group_type] = {group_name: ids}
+
+    def _cohorts(
+        self, snapshot: Snapshot, group_type: str, name: str | None, claimed: Any
+    ) -> Memberships | list[str]:
+        """Return what is known and what is claimed together; types nobody targets are unknown."""
+        ids = _claimed(claimed) if claimed else []
+        if name is None or group_type not in snapshot.compiled.targeted_types:
+            return ids
+        known = self._memberships_of(snapshot.deployment, group_type, name)
+        if known is None:
+            return ids
+        return known.joined(ids) if ids else known
+
+
+def _is_claim(claimed: Any) -> bool:
+    return isinstance(claimed, dict | list)
+
+
+def _claimed(claimed: Any) -> list[str]:
+    """Return the ids that a client names; the Go SDK sends an object whose names they are."""
+    if not _is_claim(claimed):
+        return []
+    return list(members(list(claimed)) or ())
 
 
 def _name(user_id: Any) -> str | None:

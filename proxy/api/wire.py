@@ -42,10 +42,7 @@ class Wire:
         self, response: Response, *, with_body: bool = True, connection: bytes = b"\r\n"
     ) -> bytes:
         """Return the whole answer; `connection` is the last header line, or only the blank line."""
-        kind = (response.status, response.content_type)
-        opening = self._openings.get(kind)
-        if opening is None:
-            opening = self._openings[kind] = _opening(*kind)
+        opening = self._opening(response)
         body = response.body
         extra = self._extra(response) if response.headers else b""
         if response.status in BODILESS:
@@ -58,6 +55,18 @@ class Wire:
             connection,
             body if with_body else b"",
         )
+
+    def head(self, response: Response, length: int, *, connection: bytes = b"\r\n") -> bytes:
+        """Return all of an answer but its body of `length` bytes, which is sent apart."""
+        opening, extra = self._opening(response), self._extra(response)
+        return b"%b%d\r\n%bDate: %b\r\n%b" % (opening, length, extra, self._now(), connection)
+
+    def _opening(self, response: Response) -> bytes:
+        kind = (response.status, response.content_type)
+        opening = self._openings.get(kind)
+        if opening is None:
+            opening = self._openings[kind] = _opening(*kind)
+        return opening
 
     def _extra(self, response: Response) -> bytes:
         return "".join(f"{name}: {value}\r\n" for name, value in response.headers).encode()

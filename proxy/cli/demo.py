@@ -15,8 +15,9 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy import run, tasks
+from proxy import tasks
 from proxy.cli.exits import DONE, NOT_STARTED, WRONG_INPUT
+from proxy.run.serve import main as serve_proxy
 from proxy.sandbox.reading import FileMistake
 from proxy.sandbox.server import (
     API_KEY,
@@ -66,7 +67,7 @@ def main(demo: Demo) -> int:
             return _complain(WRONG_INPUT, f"cannot read {demo.file}: {error.strerror}")
         return _complain(NOT_STARTED, f"cannot start the sandbox: {_no_port(demo, error)}")
     try:
-        return run.main(settings(demo, port))
+        return serve_proxy(settings(demo, port))
     finally:
         sandbox.stop()
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import msgspec
 import yaml
 
-from proxy import __version__, logs, run
-from proxy.cli import demo
+from proxy import __version__, logs
 from proxy.cli.evaluate import InputMistake, evaluate, read_flags, read_user
 from proxy.cli.exits import DIED, DONE, WRONG_INPUT
 from proxy.cli.lines import Lines
 from proxy.errors import SettingsError
+from proxy.run.serve import main as serve_proxy
 from proxy.secret import Secret
 from proxy.settings.load import load
 from proxy.settings.schema import Settings
@@ -45,7 +45,7 @@ def _serve(options: argparse.Namespace) -> int:
     logs.configure(level=settings.log.level, style=settings.log.format)
     for notice in settings.notices:
         logs.get("cli").warning("note on the configuration", note=notice)
-    return run.main(settings)
+    return serve_proxy(settings)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -58,6 +58,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _sandbox(options: argparse.Namespace) -> int:
+    from proxy.cli import demo  # noqa: PLC0415  the proxy itself starts without it
+
     logs.configure(level="INFO", style="console")
     return demo.main(
         demo.Demo(

@@ -31,6 +31,7 @@ FUNCTION: Final = "chunk"
 CHAIN: Final = 16  # a bucket with more steps is looked up in a table instead
 
 _LETTERS: Final = {
+    "cohorts": "c",
     "map": "p",
     "bytes": "b",
     "text": "s",
@@ -38,6 +39,7 @@ _LETTERS: Final = {
     "number": "n",
     "version": "v",
 }
+_MEMBERS: Final = {"s": "m", "c": "w"}
 _DERIVING: Final = {
     "lower": "{x} = {s}.lower() if {s}.__class__ is str else None",
     "number": "{x} = number({s})",
@@ -132,13 +134,17 @@ class _Writer:
                 f" {name} = encoded({name})",
             ]
         members = _members(name)
-        # Strings from "[" up to "\\" are those that begin with a bracket.
-        special = f'{name}.__class__ is not str or "[" <= {name} < "\\\\"'
+        if node.kind == "cohorts":
+            unread, reader = f"{name}.__class__ is not Memberships", "cohorts"
+        else:
+            # Strings from "[" up to "\\" are those that begin with a bracket.
+            special = f'{name}.__class__ is not str or "[" <= {name} < "\\\\"'
+            unread, reader = f"{name} is not None and ({special})", "read"
         return [
             selected,
             f"{members} = None",
-            f"if {name} is not None and ({special}):",
-            f" {name}, {members} = read({name})",
+            f"if {unread}:",
+            f" {name}, {members} = {reader}({name})",
         ]
 
     def _selection(self, node: Node, known: Known) -> str:
@@ -192,7 +198,7 @@ class _Writer:
 
     def _test(self, test: Test, known: Known) -> str:
         derived = self._read(2, chain(test.derived, test.selector), known)
-        text = known[Node("text", test.selector)]
+        text = derived if test.derived == "cohorts" else known[Node("text", test.selector)]
         bound = [self._bind("V", value) for value in test.bound]
         return test.form.format(*bound, x=derived, s=text, m=_members(text))
 
@@ -268,8 +274,8 @@ class _Writer:
 
 
 def _members(name: str) -> str:
-    """Return the name of the members that belong to a text: m7 to s7."""
-    return "m" + name[1:]
+    """Return the name of the members that belong to a text or to cohorts: m7 to s7, w7 to c7."""
+    return _MEMBERS[name[0]] + name[1:]
 
 
 def _nodes(unit: Unit) -> dict[Node, None]:

@@ -16,6 +16,7 @@ import msgspec
 from proxy.evaluation.model import Condition
 from proxy.evaluation.numbers import java_double, total_order
 from proxy.evaluation.operators import (
+    ANY_OPERATORS,
     NEGATED,
     ORDERINGS,
     SET_OPERATORS,
@@ -44,7 +45,20 @@ SHORT: Final = 64  # longer texts are not remembered: what clients send must not
 REMEMBERED: Final = 4096
 
 
-Derived: TypeAlias = Literal["text", "lower", "number", "version"]
+Derived: TypeAlias = Literal["text", "lower", "number", "version", "cohorts"]
+
+# Of cohorts: `x` is memberships, NULL for no value, or else None; `m` are the members of a list,
+# none for no value, or else None.
+IN_COHORT: Final = "(not {1}({m}) if {m} is not None else {x} is not None and {x}.any_of({0}))"
+NOT_IN_COHORT: Final = "({1}({m}) if {m} is not None else {x} is not None and not {x}.any_of({0}))"
+NULL_OR_IN_COHORT: Final = (
+    "({x} is NULL or not {1}({m}) if {m} is not None"
+    " else {x} is not None and {x}.any_of_or_null({0}))"
+)
+NEITHER_NULL_NOR_IN_COHORT: Final = (
+    "({x} is not NULL and {1}({m}) if {m} is not None"
+    " else {x} is not None and not {x}.any_of_or_null({0}))"
+)
 
 
 class Test(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +78,10 @@ def prepare(condition: Condition, matcher_of: MatcherOf) -> Test | None:
     derived: Derived = "text"
     if op in {"is", "is not"}:
         form, bound = _equality(op, values, of_null=of_null)
-    elif op in {"set contains any", "set does not contain any"}:
+    elif op in ANY_OPERATORS and condition.selector[-1:] == ("cohort_ids",):
+        derived = "cohorts"
+        form, bound = _in_cohort(op, values, of_null=of_null)
+    elif op in ANY_OPERATORS:
         # Disjoint is the negated operator, hence the "not" in the other's form.
         plain, null_too = (LIST, NULL_OR_LIST) if op in NEGATED else (NOT_LIST, NULL_OR_NOT_LIST)
         form, bound = null_too if of_null else plain, (_accepted(values).isdisjoint,)
@@ -82,6 +99,16 @@ def prepare(condition: Condition, matcher_of: MatcherOf) -> Test | None:
     else:
         form, bound = TEXT, _text_tests(_text_test(op, values, matcher_of), of_null=of_null)
     return Test(condition.selector, derived, form, bound, of_null)
+
+
+def _in_cohort(op: str, values: Iterable[str], *, of_null: bool) -> tuple[str, tuple[Any, ...]]:
+    """Return the form and the ids to look up: first the values, then other spellings of words."""
+    texts = _accepted(values)
+    if op in NEGATED:
+        form = NOT_IN_COHORT if of_null else NEITHER_NULL_NOR_IN_COHORT
+    else:
+        form = NULL_OR_IN_COHORT if of_null else IN_COHORT
+    return form, (tuple(dict.fromkeys([*values, *texts])), texts.isdisjoint)
 
 
 def _spellings(word: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from mmh3 import mmh3_32_uintdigest
 
 from proxy.evaluation.codegen_conditions import number_rank, version_rank
 from proxy.evaluation.lists import members
+from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.outcomes import Outcome
 from proxy.evaluation.selectors import select
 from proxy.evaluation.text import text
@@ -16,6 +17,7 @@ from proxy.evaluation.users import evaluation_context, group_contexts
 
 LISTED: Final = object()  # stands where a text would be, when the value is a list
 _TEXTS: Final = {str}
+NULL: Final = object()  # stands where memberships would be, when there is no value
 EMPTY: Final[Mapping[str, Any]] = {}
 
 
@@ -23,8 +25,20 @@ def read(value: Any) -> tuple[Any, tuple[str, ...] | None]:
     """Return text and members of a value: (text, None), (LISTED, members) or (None, None)."""
     if value.__class__ is list and set(map(type, value)) == _TEXTS:
         return LISTED, tuple(dict.fromkeys(value))
+    if value.__class__ is Memberships:
+        value = value.selected()
+        if value is None:
+            return None, None
     listed = members(value)
     return (text(value), None) if listed is None else (LISTED, listed)
+
+
+def cohorts(value: Any) -> tuple[Any, tuple[str, ...] | None]:
+    """Return what conditions on cohorts see of a value that is no memberships."""
+    if value is None:
+        return NULL, ()
+    _, listed = read(value)
+    return None, listed
 
 
 def encoded(value: Any) -> bytes:
@@ -51,6 +65,9 @@ def present(outcomes: Iterable[Outcome | None]) -> list[Outcome]:
 RUNTIME: Final[dict[str, Any]] = {
     "__builtins__": {},
     "EMPTY": EMPTY,
+    "Memberships": Memberships,
+    "NULL": NULL,
+    "cohorts": cohorts,
     "dict": dict,
     "encoded": encoded,
     "groups": groups,

@@ -15,6 +15,7 @@ from proxy.evaluation.bucketing import bucket_hash
 from proxy.evaluation.codegen_buckets import Step, steps
 from proxy.evaluation.codegen_conditions import MatcherOf, Test, prepare
 from proxy.evaluation.codegen_selections import Node, chain, finds_nothing
+from proxy.evaluation.cohorts import targets
 from proxy.evaluation.compiler_patterns import FlagPatterns
 from proxy.evaluation.interpreter import bucketed_variant
 from proxy.evaluation.model import Condition, Flag, Segment
@@ -73,6 +74,7 @@ class Unit:
         "patterns",
         "raw",
         "refers_to",
+        "targets",
         "weight",
     )
 
@@ -81,6 +83,7 @@ class Unit:
         self.raw = raw
         self.patterns = patterns
         self.refers_to = frozenset(_references(flag))
+        self.targets = targets(flag)
         self.key_hash = bucket_hash("", flag.key)
         self.weight = 1 + sum(map(_weight, flag.segments))
         self.branches: tuple[Branch, ...] | None = None

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from proxy.evaluation.cohorts import Target
 from proxy.evaluation.compiler import Chunk, cut
 from proxy.evaluation.compiler_patterns import FlagPatterns, Report, Watch
 from proxy.evaluation.compiler_plans import Plans
@@ -42,6 +43,8 @@ class CompiledDeployment:
 
     `flags` and `raw_flags` are by key, in the config's order; `problems` are the flag configs that
     could not be used and `broken_patterns` the patterns that match nothing, each with its reason.
+    `cohorts` are the cohorts that each flag targets, by the key of those that target any; `targets`
+    is all of them, `targeted_types` their group types.
     `body` is the JSON array of the flags in force, as it came where nothing was left out or kept;
     `version` is a short hash of it.
     """
@@ -58,6 +61,11 @@ class CompiledDeployment:
             for key, unit in units.items()
             for reason in unit.patterns.problems.values()
         )
+        self.cohorts: Mapping[str, frozenset[Target]] = {
+            key: unit.targets for key, unit in units.items() if unit.targets
+        }
+        self.targets = frozenset[Target]().union(*self.cohorts.values())
+        self.targeted_types = frozenset(target.group_type for target in self.targets)
         self.body = intake.body if not self.problems else _array(self.raw_flags.values())
         self.version = hashlib.sha256(self.body).hexdigest()[:12]
         self.units = units

@@ -16,7 +16,7 @@ from proxy.evaluation.operators import PatternMatcher, predicate
 from proxy.evaluation.results import Result, merged_metadata, selectable
 from proxy.evaluation.selectors import select
 from proxy.evaluation.text import text
-from proxy.evaluation.users import evaluation_context, parse_json
+from proxy.evaluation.users import evaluation_context, parse_json, plain
 
 Trace: TypeAlias = dict[str, Any]
 """Plain JSON; a member that would be null is absent."""
@@ -52,7 +52,7 @@ def interpret_with_trace(
     results: dict[str, Result] = {}
     traces: dict[str, Trace] = {}
     selectable_results: dict[str, Any] = {}
-    target = {"context": evaluation_context(user), "result": selectable_results}
+    target = {"context": evaluation_context(plain(user)), "result": selectable_results}
     for flag in order(flags, flag_keys, lambda flag: flag.dependencies):
         result, traces[flag.key] = _evaluate(flag, target, match)
         if result is not None:

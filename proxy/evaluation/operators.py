@@ -7,6 +7,7 @@ from operator import ge, gt, le, lt
 from typing import Any, TypeAlias, TypeVar
 
 from proxy.evaluation.lists import members
+from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.numbers import java_double, total_order
 from proxy.evaluation.text import text
 from proxy.evaluation.versions import parse_version
@@ -51,13 +52,24 @@ SET_OPERATORS = frozenset(
 )
 
 
+ANY_OPERATORS = frozenset({"set contains any", "set does not contain any"})
+"""Those that ask for a few members of a list; conditions on cohorts use them."""
+
+
 def predicate(op: str, values: Sequence[str], match: PatternMatcher) -> Callable[[Any], bool]:
     """Give the test that a condition makes of its selected value; an unknown `op` never holds."""
     of_null = holds_for_null(op, values)
     if op in SET_OPERATORS:
         of_list = list_test(op, values)
+        by_ids = _asks_for_ids(op, values)
+        negated = op in NEGATED
 
         def set_holds(value: Any) -> bool:
+            if value.__class__ is Memberships:
+                if by_ids:
+                    held: bool = value.any_of(values)
+                    return held is not negated
+                value = value.selected()
             if value is None:
                 return of_null
             listed = members(value)
@@ -68,6 +80,8 @@ def predicate(op: str, values: Sequence[str], match: PatternMatcher) -> Callable
         of_text = text_test(op, values, match)
 
         def text_holds(value: Any) -> bool:
+            if value.__class__ is Memberships:
+                value = value.selected()
             if value is None:
                 return of_null
             listed = members(value)
@@ -79,6 +93,11 @@ def predicate(op: str, values: Sequence[str], match: PatternMatcher) -> Callable
 
 def _never(_: Any) -> bool:
     return False
+
+
+def _asks_for_ids(op: str, values: Sequence[str]) -> bool:
+    """Tell whether all that matters of a list is whether it has one of the very values."""
+    return op in ANY_OPERATORS and NONE not in values and not any(map(boolean_word, values))
 
 
 def holds_for_null(op: str, values: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ from proxy.evaluation.model import Allocation, Bucket, Condition, Flag, Segment
 from proxy.evaluation.operators import NONE, PatternMatcher, predicate
 from proxy.evaluation.results import variant_members
 from proxy.evaluation.selectors import select
-from proxy.evaluation.users import evaluation_context
+from proxy.evaluation.users import evaluation_context, plain
 
 _ALWAYS = Condition(selector=(), op="is", values=(NONE,))
 _NEVER = Condition(selector=(), op="is not", values=(NONE,))
@@ -24,7 +24,7 @@ def partially_evaluate(
     Buckets whose value is known become their variant; conditions whose value is known are dropped,
     or make their inner list false. Results of other flags count as unknown.
     """
-    target = {"context": evaluation_context(user), "result": {}}
+    target = {"context": evaluation_context(plain(user)), "result": {}}
     return [
         _without_nulls(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.numbers import double_text
 
 _ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)} | {
@@ -28,6 +29,8 @@ def text(value: Any) -> str | None:
         return str(value)
     if isinstance(value, float):
         return double_text(value)
+    if isinstance(value, Memberships):
+        value = value.selected()
     return None if value is None else json_text(value)
 
 
@@ -72,7 +75,12 @@ def json_text(value: Any, scalar: Callable[[Any], str] = scalar_text) -> str:
 
 def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     comma = ""
-    for name, item in value.items():
+    for name, member in value.items():
+        item = member
+        if isinstance(item, Memberships):
+            item = item.selected()
+            if item is None:
+                continue
         yield f"{comma}{quoted(name)}:", item
         comma = ","
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json  # noqa: TID251  msgspec refuses lone surrogates and very long integers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.numbers import read_number
 
 _DECODER = msgspec.json.Decoder(float_hook=read_number)
@@ -87,26 +88,49 @@ def group_contexts(user: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     A type counts when its value is a list that starts with a text; only that first name matters.
     """
-    groups = user.get("groups")
-    if not isinstance(groups, Mapping):
-        return {}
     properties = user.get("group_properties")
     cohorts = user.get("group_cohort_ids")
     contexts: dict[str, dict[str, Any]] = {}
-    for group_type, names in groups.items():
-        if not isinstance(names, list) or not names or not isinstance(names[0], str):
-            continue
-        name = names[0]
+    for group_type, name in first_names(user):
         context: dict[str, Any] = {"group_name": name}
-        of_name = _member(_member(properties, group_type), name)
+        of_name = of_group(properties, group_type, name)
         if isinstance(of_name, Mapping) and of_name:
             context["group_properties"] = of_name
-        ids = _member(_member(cohorts, group_type), name)
-        if isinstance(ids, list) and ids:
+        ids = of_group(cohorts, group_type, name)
+        if isinstance(ids, Memberships):
+            context["cohort_ids"] = ids.of_group()
+        elif isinstance(ids, list) and ids:
             context["cohort_ids"] = ids
         contexts[group_type] = context
     return contexts
 
 
-def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
+def first_names(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give each group type that has a usable name, with that name."""
+    groups = user.get("groups")
+    if isinstance(groups, Mapping):
+        for group_type, names in groups.items():
+            if isinstance(names, list) and names and isinstance(names[0], str):
+                yield group_type, names[0]
+
+
+def of_group(facts: Any, group_type: str, name: str) -> Any:
+    """Return what a user's facts on groups say of one group; None where they say nothing."""
+    of_type = facts.get(group_type) if isinstance(facts, Mapping) else None
+    return of_type.get(name) if isinstance(of_type, Mapping) else None
+
+
+def plain(user: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user with lists where memberships stand, for whoever may look at all of it."""
+    plain_user = dict(user)
+    ids = user.get("cohort_ids")
+    if isinstance(ids, Memberships):
+        plain_user["cohort_ids"] = ids.listed()
+    facts = user.get("group_cohort_ids")
+    for group_type, name in first_names(user):
+        ids = of_group(facts, group_type, name)
+        if isinstance(ids, Memberships):
+            # Only the first name of a type matters, so nothing else of it is kept.
+            of_types = plain_user["group_cohort_ids"]
+            plain_user["group_cohort_ids"] = {**of_types, group_type: {name: ids.listed()}}
+    return plain_user

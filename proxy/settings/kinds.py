@@ -26,7 +26,6 @@ REDIS_URI_FORM: dict[str, Any] = {
 
 
 # Why some settings are without effect.
-NO_COHORTS = "this version does not download cohorts"
 LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
 NO_EXPOSURES = "this version does not track exposures"
 NO_REDIS = "this version keeps everything in its own process"

@@ -61,13 +61,16 @@ class Board:
         if self._slots.pop(key, None) is not None:
             self._tell()
 
-    def publish(self, key: str, snapshot: Snapshot) -> bool:
-        """Put a snapshot in force, in one step; False when the key is not authorised any more."""
+    def publish(self, key: str, snapshot: Snapshot, confirmed_at: float | None = None) -> bool:
+        """Put a snapshot in force, in one step; False when the key is not authorised any more.
+
+        `confirmed_at` is for flags that upstream confirmed at another time than they changed.
+        """
         slot = self._slots.get(key)
         if slot is None:
             return False
         slot.snapshot = snapshot
-        slot.confirmed_at = snapshot.changed_at
+        slot.confirmed_at = snapshot.changed_at if confirmed_at is None else confirmed_at
         self._tell()
         return True
 

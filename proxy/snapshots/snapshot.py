@@ -9,7 +9,8 @@ import msgspec
 from proxy.evaluation.deployment import CompiledDeployment
 from proxy.secret import Secret
 
-Source = Literal["stream", "poll"]
+Source = Literal["stream", "poll", "disk"]
+"""Where flags came from; `disk`: from an earlier life of this process."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

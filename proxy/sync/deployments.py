@@ -11,7 +11,9 @@ import msgspec
 from proxy import logs, tasks
 from proxy.errors import UpstreamError
 from proxy.secret import Secret
+from proxy.snapshots.snapshot import Deployment
 from proxy.sync.flags import kind_of
+from proxy.sync.kept import KeptDeployment, KeptList, keep_list, kept_list, note_list
 from proxy.sync.means import Means
 from proxy.sync.plan import Owner, Plan, plan
 from proxy.sync.roster import Roster
@@ -25,7 +27,10 @@ log = logs.get("sync")
 
 @final
 class DeploymentsLoop:
-    """Asks the management API; `known` once it ever answered; guarded like a flags loop."""
+    """Asks the management API; guarded like a flags loop.
+
+    `listed` once upstream answered; `known` then, or when an earlier life knew the deployments.
+    """
 
     def __init__(
         self,
@@ -33,23 +38,54 @@ class DeploymentsLoop:
         management_key: Secret,
         roster: Roster,
         means: Means,
-        on_known: Callable[[], None],
+        on_listed: Callable[[], None],
     ) -> None:
         self.owner = owner
-        self.known = False
+        self.listed = False
+        self.confirmed_at: float | None = None
         self.deaths = 0
         self._management_key = management_key
         self._roster = roster
         self._means = means
-        self._on_known = on_known
+        self._on_listed = on_listed
         self._journal = means.journal(owner.label)
         self._draw = means.draw(f"deployments/{owner.index}")
         self._notes: tuple[str, ...] = ()
+        self._kept: KeptList | None = None
         self._backoff = Backoff(
             self._draw,
             first=min(1.0, means.timings.deployments),
             longest=max(means.timings.deployments, means.timings.longest_retry),
         )
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a list to go by."""
+        return self.confirmed_at is not None
+
+    async def restore(self) -> None:
+        """Authorise the deployments that an earlier life knew."""
+        found = await kept_list(self._means.store, self.owner.record)
+        if found is None:
+            return
+        kept, confirmed_at = found
+        if kept.management == self._management_key.label:
+            # Another key may be of another project: all its deployments would be passed over.
+            self.owner = msgspec.structs.replace(self.owner, upstream_id=kept.upstream_id)
+        for row in kept.deployments:
+            if row.key not in self._roster.held:
+                self._roster.add(
+                    Deployment(
+                        key=row.key,
+                        label=row.label,
+                        project=self.owner.label,
+                        project_index=self.owner.index,
+                        type=row.type,
+                    )
+                )
+        self._kept = kept
+        self.confirmed_at = min(confirmed_at, self._means.clock())
+        self._journal.note(WHAT, "restored")
 
     async def run(self) -> None:
         """Keep the list up to date for ever, whatever happens."""
@@ -99,9 +135,31 @@ class DeploymentsLoop:
         for note in set(decided.notes) - set(self._notes):
             log.warning("deployments list passed over", project=self.owner.label, what=note)
         self._notes = decided.notes
-        if not self.known:
-            self.known = True
-            self._on_known()
+        self._keep()
+        if not self.listed:
+            self.listed = True
+            self._on_listed()
+
+    def _keep(self) -> None:
+        """Let what is held now outlive the process."""
+        self.confirmed_at = self._means.clock()
+        ours = [
+            one.deployment
+            for one in self._roster.held.values()
+            if one.deployment.project_index == self.owner.index and not one.fixed
+        ]
+        kept = KeptList(
+            management=self._management_key.label,
+            upstream_id=self.owner.upstream_id,
+            deployments=tuple(
+                KeptDeployment(key=one.key, label=one.label, type=one.type) for one in ours
+            ),
+        )
+        if kept == self._kept:
+            note_list(self._means.store, self.owner.record, self.confirmed_at)
+        else:
+            keep_list(self._means.store, self.owner.record, kept, self.confirmed_at)
+        self._kept = kept
 
     def _died(self, error: BaseException | None, pause: float) -> None:
         self.deaths += 1
@@ -114,15 +172,22 @@ class DeploymentsLoop:
     def ready(self) -> tuple[str, bool, str]:
         """Return the label, whether the deployments are known, and what is the matter."""
         trouble = self._journal.trouble()
-        if not self.known:
+        if self.confirmed_at is None:
             return self.owner.label, False, f"no deployments list yet: {trouble or 'not asked yet'}"
+        if not self.listed:
+            age = self._means.clock() - self.confirmed_at
+            restored = f"restored from disk, {age:.0f} s old"
+            return self.owner.label, True, "; ".join(filter(None, (restored, trouble)))
         return self.owner.label, True, trouble
 
     def status(self) -> dict[str, Any]:
         """Return what an operator wants to know, as JSON."""
+        at = self.confirmed_at
         return {
             "project": self.owner.label,
             "known": self.known,
+            "listed": self.listed,
+            "age_seconds": None if at is None else round(self._means.clock() - at, 3),
             "passed_over": list(self._notes),
             "loop_deaths": self.deaths,
             "trouble": self._journal.trouble(),

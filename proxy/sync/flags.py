@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, final
 
 from proxy import logs, tasks
+from proxy.evaluation.cohorts import Target
 from proxy.evaluation.model import Problem
-from proxy.sync.means import Desk, Means
+from proxy.sync.desk import Desk
+from proxy.sync.means import Means
+from proxy.sync.needs import cohort_name
 from proxy.sync.polling import Polling
 from proxy.sync.readiness import Standing
 from proxy.sync.streaming import Streaming
 
 HOPELESS = frozenset({"refused", "broken"})
 """What waiting alone does not mend: the key is not taken, or no flag can be used."""
+
+MOST_NAMED = 5
 
 log = logs.get("sync")
 
@@ -40,6 +46,8 @@ class FlagsLoop:
         async with asyncio.TaskGroup() as group:
             polling = self._polling.run()
             group.create_task(polling, name=f"poll {self.desk.journal.label}")
+            waiting = self.desk.intake.run()
+            group.create_task(waiting, name=f"wait {self.desk.journal.label}")
             if self._means.timings.streams:
                 # The first poll goes ahead: it is the short way to flags where streams are not.
                 await self._polling.tried.wait()
@@ -59,8 +67,17 @@ class FlagsLoop:
         slot = self.desk.slot
         trouble = self.desk.journal.trouble()
         if slot.snapshot is None:
-            return slot.deployment.label, False, f"no flags yet: {trouble or 'not asked yet'}"
-        return slot.deployment.label, True, trouble
+            why = self._waits() or trouble or "not asked yet"
+            return slot.deployment.label, False, f"no flags yet: {why}"
+        reasons = (self._restored(), trouble, self._missing())
+        return slot.deployment.label, True, "; ".join(filter(None, reasons))
+
+    def may_target(self, cohort_id: str) -> bool:
+        """Tell whether the flags target a cohort; without flags they may, unless none will come."""
+        targets = self.desk.intake.targets
+        if targets is None:
+            return not self.standing().hopeless
+        return any(target.cohort_id == cohort_id for target in targets)
 
     def standing(self) -> Standing:
         """Return what readiness is decided by."""
@@ -79,6 +96,13 @@ class FlagsLoop:
             "project": slot.deployment.project,
             "type": slot.deployment.type,
             **self._flags_status(),
+            "waiting": [
+                {"flag": key, "cohorts": sorted(map(cohort_name, targets))}
+                for key, targets in sorted(self.desk.intake.waiting.items())
+            ],
+            "cohorts_missing": {
+                cohort_name(target): why for target, why in self.desk.intake.missing().items()
+            },
             "stream": self._streaming.state,
             "loop_deaths": self.deaths,
             "trouble": self.desk.journal.trouble(),
@@ -95,13 +119,37 @@ class FlagsLoop:
         compiled = snapshot.compiled
         return {
             "source": snapshot.source,
-            "age_seconds": round(self._means.clock() - slot.confirmed_at, 3),
+            "age_seconds": round(self._age(), 3),
             "changed_at": snapshot.changed_at,
             "version": compiled.version,
             "flags": len(compiled.flags),
             "left_out": [_problem(one) for one in compiled.problems],
             "broken_patterns": [_problem(one) for one in compiled.broken_patterns],
         }
+
+    def _restored(self) -> str:
+        if not self.desk.intake.restored:
+            return ""
+        return f"restored from disk, {self._age():.0f} s old"
+
+    def _age(self) -> float:
+        return self._means.clock() - (self.desk.slot.confirmed_at or 0.0)
+
+    def _waits(self) -> str:
+        """Return which cohorts the first flags wait for."""
+        targets = frozenset[Target]().union(*self.desk.intake.waiting.values())
+        return f"waiting for cohorts {_few(targets)}" if targets else ""
+
+    def _missing(self) -> str:
+        missing = self.desk.intake.missing()
+        return f"cohorts missing: {_few(missing)}" if missing else ""
+
+
+def _few(targets: Collection[Target]) -> str:
+    """Name some targets, and how many more there are."""
+    names = sorted(map(cohort_name, targets))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

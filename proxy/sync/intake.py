@@ -4,54 +4,96 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Literal, final
 
-from proxy import logs
+import msgspec
+
+from proxy import tasks
 from proxy.errors import UpstreamGarbled
-from proxy.evaluation.deployment import CompiledDeployment, compile_in_steps
+from proxy.evaluation.cohorts import Target
+from proxy.evaluation.deployment import CompiledDeployment
 from proxy.evaluation.model import Problem
-from proxy.metrics import Metrics
-from proxy.snapshots.board import Board, Slot
+from proxy.snapshots.board import Slot
 from proxy.snapshots.snapshot import Snapshot, Source
+from proxy.sync.compiling import compile_beside, compile_meanwhile
 from proxy.sync.content import is_empty, same_flags
 from proxy.sync.gauges import Gauges
-from proxy.tasks import Clock
+from proxy.sync.holding import NOTHING, Waiting
+from proxy.sync.kept import KeptFlags, keep_flags, note_flags
+from proxy.sync.means import Means
+from proxy.sync.needs import Cohorts
+from proxy.sync.telling import Teller
 
-Verdict = Literal["changed", "unchanged", "unconfirmed", "stale", "broken"]
-"""What became of a body: in force now; in force already; waits for a second answer; older than
-what is in force; none of its flags can be used."""
+Verdict = Literal["changed", "unchanged", "waits", "unconfirmed", "stale", "broken"]
+"""What became of a body: in force now, at least in part; in force already; waits for cohorts;
+waits for a second answer; older than what was accepted; none of its flags can be used."""
+
+ACCEPTED = frozenset({"changed", "unchanged", "waits"})
+"""The verdicts on a body that says what upstream serves: `Intake.body` means the same."""
 
 ANSWERS_TO_EMPTY = 2
-MOST_LINES_LOGGED = 20
 
-log = logs.get("sync")
+
+@final
+class Accepted(msgspec.Struct, kw_only=True, eq=False):
+    """The newest good body, compiled; `waiting` is what of it is not in force yet."""
+
+    body: bytes
+    compiled: CompiledDeployment
+    source: Source
+    confirmed_at: float
+    waiting: Waiting = NOTHING
+
+    @property
+    def targets(self) -> frozenset[Target]:
+        """The cohorts that it waits for."""
+        return frozenset[Target]().union(*self.waiting.values())
 
 
 @final
 class Intake:
     """Takes the bodies of one deployment one after another, and never one that is worse.
 
-    Bodies are compared as they came, and by their flags when another source sends them. `body`
-    is what is in force as it came, `as_of` the newest moment (of the loop's clock) it stood for;
-    `problems` are those of the last body that was compiled.
+    Bodies are compared as they came, and by their flags when another source sends them. A body
+    is accepted at once but for the flags that need cohorts which are on their way: these stay as
+    they are until `run` sees that the cohorts are here or given up. `as_of` is the newest moment
+    (of the loop's clock) that the accepted body stood for; `problems` are those of the last body
+    that was compiled.
     """
 
-    def __init__(
-        self, slot: Slot, board: Board, gauges: Gauges, metrics: Metrics, clock: Clock
-    ) -> None:
-        self.body: bytes | None = None
-        self._slot = slot
-        self._board = board
-        self._gauges = gauges
-        self._metrics = metrics
-        self._clock = clock
-        self._turn = asyncio.Lock()
+    def __init__(self, slot: Slot, means: Means, gauges: Gauges, cohorts: Cohorts) -> None:
         self.as_of = float("-inf")
+        self.problems: tuple[Problem, ...] = ()
+        self.restored = False
+        self._slot = slot
+        self._means = means
+        self._gauges = gauges
+        self._cohorts = cohorts
+        self._teller = Teller(slot)
+        self._turn = asyncio.Lock()
+        self._accepted: Accepted | None = None
+        self._news = asyncio.Event()
         self._empty_answers = 0
         self._broken: bytes | None = None
-        self.problems: tuple[Problem, ...] = ()
-        self._said: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def body(self) -> bytes | None:
+        """The accepted body as it came."""
+        return None if self._accepted is None else self._accepted.body
+
+    @property
+    def waiting(self) -> Waiting:
+        """The flags that wait, each with the cohorts that it waits for."""
+        return NOTHING if self._accepted is None else self._accepted.waiting
+
+    @property
+    def targets(self) -> frozenset[Target] | None:
+        """All cohorts that flags target, in force or waiting; None before the first flags."""
+        if self._accepted is None:
+            return None
+        snapshot = self._slot.snapshot
+        in_force = frozenset[Target]() if snapshot is None else snapshot.compiled.targets
+        return self._accepted.compiled.targets | in_force
 
     async def take(self, body: bytes, source: Source, as_of: float) -> Verdict:
         """Put a body in force, if it is upstream's word of `as_of` (the loop's clock) and good.
@@ -59,54 +101,177 @@ class Intake:
         Raises `UpstreamGarbled` when it is no JSON array.
         """
         async with self._turn:
-            if await self._is_in_force(body, source):
+            if await self._is_accepted(body, source):
                 self.as_of = max(self.as_of, as_of)
                 self._empty_answers = 0
-                self.confirm()
-                return "unchanged"
+                return self.confirm()
             if as_of < self.as_of:
                 return "stale"
             if body == self._broken:
                 return "broken"
             if self._empties(body):
                 return "unconfirmed"
-            compiled = await self._compile(body)
+            compiled = await self.compile(body)
             if not compiled.flags and not is_empty(body):
-                self._broken = body
-                self.problems = compiled.problems
-                self._gauges.show(left_out=len(compiled.problems))
-                self._tell_problems(compiled)
-                return "broken"
-            self._publish(body, compiled, source)
+                return self._refuse(body, compiled)
+            verdict = await self._accept(body, compiled, source)
             self.as_of = as_of
-            return "changed"
+            return verdict
 
-    def confirm(self) -> None:
-        """Note that upstream still serves what is in force."""
-        self._board.confirm(self._slot.deployment.key.reveal(), self._clock())
+    def confirm(self) -> Verdict:
+        """Note that upstream still serves what was accepted."""
+        accepted = self._accepted
+        if accepted is None:
+            return "unchanged"
+        accepted.confirmed_at = self._means.clock()
+        if accepted.waiting:
+            # What is in force is not what upstream serves: it goes on ageing.
+            return "waits"
+        self.restored = False
+        self._means.board.confirm(self._key, accepted.confirmed_at)
+        note_flags(self._means.store, self._slot)
+        self._tell_missing()
+        return "unchanged"
 
     def doubt_empty(self) -> None:
         """Start over counting empty answers: another source has just said otherwise."""
         self._empty_answers = 0
 
-    async def _is_in_force(self, body: bytes, source: Source) -> bool:
+    def restore(self, kept: KeptFlags, compiled: CompiledDeployment) -> None:
+        """Put flags of an earlier life in force, whether all cohorts are here or not.
+
+        They waited in that life for what they target; what is missing now is missing.
+        """
+        confirmed_at = min(kept.confirmed_at, self._means.clock())
+        accepted = Accepted(
+            body=kept.body, compiled=compiled, source="disk", confirmed_at=confirmed_at
+        )
+        self.restored = True
+        self._put_in_force(compiled, accepted, changed_at=kept.changed_at)
+
+    async def run(self) -> None:
+        """Put what waits in force as soon as its cohorts are here or given up, for ever."""
+        while True:
+            self._news.clear()
+            accepted = self._accepted
+            if accepted is None or not accepted.waiting:
+                await self._news.wait()
+            elif await self._settled(accepted):
+                await self._finish(accepted)
+
+    def missing(self) -> dict[Target, str]:
+        """Return the cohorts that flags in force target and that are not here, with reasons."""
         snapshot = self._slot.snapshot
-        if self.body is None or snapshot is None:
+        targets = frozenset[Target]() if snapshot is None else snapshot.compiled.targets
+        return self._cohorts.missing(targets) if targets else {}
+
+    @property
+    def _key(self) -> str:
+        return self._slot.deployment.key.reveal()
+
+    async def _is_accepted(self, body: bytes, source: Source) -> bool:
+        accepted = self._accepted
+        if accepted is None:
             return False
-        if body == self.body or snapshot.source == source:
-            return body == self.body
-        return await asyncio.to_thread(same_flags, body, self.body)
+        if body == accepted.body or accepted.source == source:
+            return body == accepted.body
+        return await asyncio.to_thread(same_flags, body, accepted.body)
 
     def _empties(self, body: bytes) -> bool:
         """Tell whether the body would empty a deployment on one answer alone."""
         snapshot = self._slot.snapshot
-        if snapshot is None or not snapshot.compiled.flags or not is_empty(body):
+        held = [] if snapshot is None else [snapshot.compiled]
+        held += [] if self._accepted is None else [self._accepted.compiled]
+        if not any(one.flags for one in held) or not is_empty(body):
             self._empty_answers = 0
             return False
         self._empty_answers += 1
         return self._empty_answers < ANSWERS_TO_EMPTY
 
-    async def _compile(self, body: bytes) -> CompiledDeployment:
+    def _refuse(self, body: bytes, compiled: CompiledDeployment) -> Verdict:
+        self._broken = body
+        self.problems = compiled.problems
+        self._gauges.show(left_out=len(compiled.problems))
+        self._teller.problems(compiled)
+        return "broken"
+
+    async def _accept(self, body: bytes, compiled: CompiledDeployment, source: Source) -> Verdict:
+        """Put in force what of the body need not wait."""
+        snapshot = self._slot.snapshot
+        in_force = None if snapshot is None else snapshot.compiled
+        both = compiled.targets if in_force is None else compiled.targets | in_force.targets
+        self._cohorts.need(self._slot.deployment.key, both)
+        pending = self._cohorts.pending(compiled.targets)
+        now, waiting = await asyncio.to_thread(
+            compile_meanwhile, compiled, in_force, pending, self._regex_timeout
+        )
+        accepted = Accepted(
+            body=body,
+            compiled=compiled,
+            source=source,
+            confirmed_at=self._means.clock(),
+            waiting=waiting,
+        )
+        if now is not None:
+            self.restored = False
+            self._put_in_force(now, accepted, changed_at=accepted.confirmed_at)
+        else:
+            self._accepted = accepted
+        self._broken = None
+        self.problems = compiled.problems
+        self._teller.problems(compiled)
+        self._news.set()
+        if waiting:
+            self._teller.waiting(waiting)
+        return "waits" if now is None else "changed"
+
+    def _put_in_force(
+        self, compiled: CompiledDeployment, accepted: Accepted, *, changed_at: float
+    ) -> None:
+        deployment = self._slot.deployment
+        snapshot = Snapshot(
+            deployment=deployment, compiled=compiled, source=accepted.source, changed_at=changed_at
+        )
+        if not self._means.board.publish(self._key, snapshot, accepted.confirmed_at):
+            return
+        self._accepted = accepted
+        self._gauges.show()
+        if accepted.source == "disk":
+            self._teller.in_force(self._means.clock() - accepted.confirmed_at)
+            self._teller.problems(compiled)
+        else:
+            self._teller.in_force()
+            keep_flags(self._means.store, self._slot)
+        if not accepted.waiting:
+            self._cohorts.need(deployment.key, compiled.targets)
+        self._tell_missing()
+
+    async def _settled(self, accepted: Accepted) -> bool:
+        """Wait for the cohorts of the accepted body; False when another one came meanwhile."""
+        waiting = tasks.start("cohorts settled", self._cohorts.settled(accepted.targets))
+        news = tasks.start("news", _set(self._news))
+        try:
+            await asyncio.wait((waiting, news), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                return False
+            waiting.result()
+            return True
+        finally:
+            await tasks.stop(waiting, news)
+
+    async def _finish(self, accepted: Accepted) -> None:
+        async with self._turn:
+            if self._accepted is accepted:
+                now = self._means.clock()
+                accepted.waiting = NOTHING
+                self.restored = False
+                self._put_in_force(accepted.compiled, accepted, changed_at=now)
+
+    def _tell_missing(self) -> None:
+        self._teller.missing(self.missing())
+
+    async def compile(self, body: bytes) -> CompiledDeployment:
+        """Compile a body, given what is in force; raise `UpstreamGarbled` if it is no array."""
         snapshot = self._slot.snapshot
         before = snapshot.compiled if snapshot else None
         began = time.perf_counter()
@@ -114,64 +279,12 @@ class Intake:
             compiled = await asyncio.to_thread(compile_beside, body, before, self._regex_timeout)
         except ValueError as error:
             raise UpstreamGarbled("the flag configs are not a JSON array") from error
-        self._metrics.compile_seconds.observe(time.perf_counter() - began)
+        self._means.metrics.compile_seconds.observe(time.perf_counter() - began)
         return compiled
 
-    def _publish(self, body: bytes, compiled: CompiledDeployment, source: Source) -> None:
-        deployment = self._slot.deployment
-        snapshot = Snapshot(
-            deployment=deployment, compiled=compiled, source=source, changed_at=self._clock()
-        )
-        if not self._board.publish(deployment.key.reveal(), snapshot):
-            return
-        self.body = body
-        self._broken = None
-        self.problems = compiled.problems
-        self._gauges.show()
-        log.info(
-            "flags in force",
-            deployment=deployment.label,
-            source=source,
-            version=compiled.version,
-            flags=len(compiled.flags),
-            left_out=len(compiled.problems),
-        )
-        if not compiled.flags:
-            log.warning("deployment has no flags any more", deployment=deployment.label)
-        self._tell_problems(compiled)
-
-    def _tell_problems(self, compiled: CompiledDeployment) -> None:
-        """Log what cannot be used and was not told before for the same reason."""
-        found = [("flag cannot be used as it came", one) for one in compiled.problems]
-        found += [("pattern of a flag matches nothing", one) for one in compiled.broken_patterns]
-        new = [(what, one) for what, one in found if (one.flag_key, one.reason) not in self._said]
-        self._said = frozenset((one.flag_key, one.reason) for _, one in found)
-        label = self._slot.deployment.label
-        for what, one in new[:MOST_LINES_LOGGED]:
-            log.warning(
-                what, deployment=label, flag=one.flag_key, why=one.reason, in_force=one.kept
-            )
-        if len(new) > MOST_LINES_LOGGED:
-            log.warning(
-                "more flags cannot be used", deployment=label, count=len(new) - MOST_LINES_LOGGED
-            )
-
     def _regex_timeout(self, flag_key: str) -> None:
-        self._metrics.regex_timeouts.labels(flag_key).inc()
+        self._means.metrics.regex_timeouts.labels(flag_key).inc()
 
 
-def compile_beside(
-    body: bytes, before: CompiledDeployment | None, on_regex_timeout: Callable[[str], None]
-) -> CompiledDeployment:
-    """Compile in a worker thread, giving the event loop a chance between the steps.
-
-    Raises ValueError when the body is no JSON array.
-    """
-    steps = compile_in_steps(body, before, on_regex_timeout)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            compiled: CompiledDeployment = end.value
-            return compiled
-        time.sleep(0)
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

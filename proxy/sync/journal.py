@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, final
+from typing import Any, Literal, final
 
 from proxy import logs
 from proxy.errors import UpstreamError, UpstreamGarbled, UpstreamRefused
@@ -11,11 +11,15 @@ from proxy.metrics import Metrics
 from proxy.tasks import Clock
 
 REMEMBERED = 8
-CALM = frozenset({"changed", "unchanged", "renewed", "connected", "stale", "restarted"})
+CALM = frozenset(
+    {"changed", "unchanged", "renewed", "connected", "stale", "restarted", "waits", "restored"}
+    | {"preparing", "rebuilt"}
+)
 DETAILS = {
     "unconfirmed": "an empty answer waits for a second one",
     "disagrees": "not what the stream said",
     "broken": "none of the flags can be used",
+    "waits": "flags wait for cohorts",
 }
 KEY_REFUSED = frozenset({401, 403})
 KEY_HINT = ": upstream does not take this key"
@@ -79,7 +83,7 @@ class Journal:
         self.next_attempt_at = self._clock() + pause
 
 
-def outcome_of(error: UpstreamError) -> str:
+def outcome_of(error: UpstreamError) -> Literal["garbled", "refused", "unavailable"]:
     """Return the word for a failure."""
     if isinstance(error, UpstreamGarbled):
         return "garbled"

@@ -1,22 +1,22 @@
-"""What the loops work with: the same for all, and one desk for each deployment."""
+"""What the loops work with: the same for all."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import resource
+import secrets
 from typing import final
 
 import msgspec
 
 from proxy.metrics import Metrics
-from proxy.snapshots.board import Board, Slot
+from proxy.snapshots.board import Board
+from proxy.store.store import Store
 from proxy.sync.gate import Gate
-from proxy.sync.gauges import Gauges
-from proxy.sync.intake import Intake
 from proxy.sync.journal import Journal
 from proxy.sync.schedule import Draw, Timings
-from proxy.tasks import Clock
+from proxy.tasks import Clock, wall_clock
 from proxy.upstream.client import UpstreamClient
 
 UNLIMITED = 1_000_000
@@ -28,10 +28,13 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     client: UpstreamClient
     board: Board
+    store: Store
     metrics: Metrics
     timings: Timings
     gate: Gate
     """Whose turn it is to fetch its first flags."""
+    confirmations: Gate
+    """Whose turn it is to ask whether restored flags still stand; first flags never wait for it."""
     openings: Gate
     """Whose turn it is to open a stream; streams that hang must not hold up first flags."""
     seats: asyncio.Semaphore
@@ -48,17 +51,30 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
         return Journal(label, self.metrics, self.clock)
 
 
-@final
-class Desk:
-    """What the loops of one deployment share."""
-
-    def __init__(self, slot: Slot, means: Means) -> None:
-        self.slot = slot
-        self.key = slot.deployment.key
-        self.gauges = Gauges(slot, means.metrics, means.clock)
-        self.intake = Intake(slot, means.board, self.gauges, means.metrics, means.clock)
-        self.journal = means.journal(slot.deployment.label)
-        self.draw = means.draw(self.key.label)
+def means_for(
+    timings: Timings,
+    client: UpstreamClient,
+    board: Board,
+    store: Store,
+    metrics: Metrics,
+    *,
+    clock: Clock = wall_clock,
+    seed: str = "",
+) -> Means:
+    """Return what loops need; give each instance of a fleet its own `seed` (none: by chance)."""
+    return Means(
+        client=client,
+        board=board,
+        store=store,
+        metrics=metrics,
+        timings=timings,
+        gate=Gate(timings.parallel),
+        confirmations=Gate(timings.parallel),
+        openings=Gate(timings.parallel),
+        seats=seats_for(timings.most_streams),
+        clock=clock,
+        seed=seed or secrets.token_hex(8),
+    )
 
 
 def seats_for(most_streams: int | None) -> asyncio.Semaphore:

@@ -22,10 +22,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose deployments are planned; `upstream_id` is upstream's, empty until a listing told it."""
+    """Whose deployments are planned; `upstream_id` is upstream's, empty until a listing told it.
+
+    `record` is what the project is kept under in the data directory.
+    """
 
     label: str
     index: int
+    record: str
     upstream_id: str = ""
 
 

@@ -9,9 +9,10 @@ from typing import final
 from proxy import tasks
 from proxy.errors import UpstreamError, UpstreamGarbled
 from proxy.sync.content import same_flags
-from proxy.sync.intake import Verdict
+from proxy.sync.desk import Desk
+from proxy.sync.intake import ACCEPTED, Verdict
 from proxy.sync.journal import DETAILS
-from proxy.sync.means import Desk, Means
+from proxy.sync.means import Means
 from proxy.sync.schedule import Backoff, jittered
 from proxy.sync.streaming import Streaming
 from proxy.upstream.flags import fetch_flags
@@ -76,6 +77,8 @@ class Polling:
         async with AsyncExitStack() as stack:
             if held is None:
                 await stack.enter_async_context(self._means.gate.turn())
+            elif self._desk.intake.restored:
+                await stack.enter_async_context(self._means.confirmations.turn())
             asked_at = asyncio.get_running_loop().time()
             etag, body = self._validator
             fetched = await fetch_flags(
@@ -89,8 +92,7 @@ class Polling:
         """Take a 304, which speaks of the body that was asked about."""
         if self._desk.intake.body is not asked_about:
             return "stale"
-        self._desk.intake.confirm()
-        return "unchanged"
+        return self._desk.intake.confirm()
 
     async def _weigh(self, body: bytes, as_of: float, etag: str) -> Verdict | str:
         if not body.strip():
@@ -102,7 +104,7 @@ class Polling:
             self._streaming.doubt()
             return "disagrees"
         verdict = await self._desk.intake.take(body, "poll", as_of)
-        if verdict in ("changed", "unchanged"):
+        if verdict in ACCEPTED:
             self._validator = (etag, self._desk.intake.body)
         return verdict
 

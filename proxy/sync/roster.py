@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import msgspec
@@ -11,17 +11,24 @@ import msgspec
 from proxy import tasks
 from proxy.secret import Secret
 from proxy.snapshots.snapshot import Deployment
+from proxy.sync.desk import Desk
 from proxy.sync.flags import FlagsLoop
-from proxy.sync.means import Desk, Means
+from proxy.sync.kept import FLAGS
+from proxy.sync.means import Means
+from proxy.sync.needs import Cohorts
 from proxy.sync.plan import Held
 
 
 @final
 class Roster:
-    """The deployments of all projects; one that is added is authorised and synced in one step."""
+    """The deployments of all projects; one that is added is authorised and synced in one step.
 
-    def __init__(self, means: Means) -> None:
+    `cohorts` are those of each project, by its index.
+    """
+
+    def __init__(self, means: Means, cohorts: Sequence[Cohorts]) -> None:
         self._means = means
+        self._cohorts = cohorts
         self._held: dict[Secret, Held] = {}
         self._loops: dict[Secret, FlagsLoop] = {}
         self._tasks: dict[Secret, asyncio.Task[None]] = {}
@@ -41,7 +48,8 @@ class Roster:
         key = deployment.key
         self._held[key] = Held(deployment=deployment, fixed=fixed)
         slot = self._means.board.authorise(deployment)
-        self._loops[key] = FlagsLoop(Desk(slot, self._means), self._means)
+        desk = Desk(slot, self._means, self._cohorts[deployment.project_index])
+        self._loops[key] = FlagsLoop(desk, self._means)
         if self._running:
             self._start(key)
 
@@ -60,7 +68,7 @@ class Roster:
             self._held[key] = msgspec.structs.replace(self._held[key], absences=count)
 
     async def remove(self, key: Secret) -> None:
-        """Stop authorising a deployment at once, then end its loop and its metrics."""
+        """Stop authorising a deployment at once, then end its loop and all that it left behind."""
         self._means.board.revoke(key.reveal())
         del self._held[key]
         loop = self._loops.pop(key)
@@ -68,6 +76,8 @@ class Roster:
         if task is not None:
             await tasks.stop(task)
         loop.desk.gauges.remove()
+        loop.desk.cohorts.need(key, frozenset())
+        self._means.store.forget(FLAGS, key.label)
 
     def start(self) -> None:
         """Start the loops of those who were added before, and of all who will be."""

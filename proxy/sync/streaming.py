@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Literal, NoReturn, final
 
 from proxy.errors import UpstreamError, UpstreamGarbled
+from proxy.sync.desk import Desk
+from proxy.sync.intake import ACCEPTED
 from proxy.sync.journal import DETAILS
-from proxy.sync.means import Desk, Means
+from proxy.sync.means import Means
 from proxy.sync.schedule import Backoff, jittered
 from proxy.upstream.flags import FlagStream, open_flag_stream
 
@@ -114,7 +116,7 @@ class Streaming:
         verdict = await self._desk.intake.take(body, "stream", _now())
         if verdict == "broken":
             raise UpstreamGarbled("none of the streamed flags can be used")
-        self.body = self._desk.intake.body if verdict in ("changed", "unchanged") else body
+        self.body = self._desk.intake.body if verdict in ACCEPTED else body
         self._desk.journal.note(WHAT, verdict, DETAILS.get(verdict, ""))
         if verdict == "unconfirmed":
             # Not at once: what is wrong upstream for a moment must not confirm itself.

@@ -29,6 +29,19 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     total: float = 30.0
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a long body must keep to; its whole time is not bounded while it does."""
+
+    silence: float = 30.0
+    """The longest wait for the next byte, in seconds."""
+    window: float = 60.0
+    """So many seconds of waiting ..."""
+    least_bytes: int = 64 * 1024
+    """... must bring so many bytes."""
+    most_bytes: int = 16 * 2**30
+    """No body is longer than this."""
+
+
 class Answer(NamedTuple):
     """A response that was read to its end; header names are compared without case."""
 
@@ -65,6 +78,7 @@ class UpstreamClient:
         deadlines: Deadlines = Deadlines(),  # noqa: B008  frozen
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Clock = wall_clock,
+        pace: Pace = Pace(),  # noqa: B008  frozen
     ) -> None:
         self.urls = urls
         self._session = session
@@ -72,6 +86,7 @@ class UpstreamClient:
         self._deadlines = deadlines
         self._max_body_bytes = max_body_bytes
         self._clock = clock
+        self._pace = pace
 
     async def get(
         self,
@@ -115,12 +130,20 @@ class UpstreamClient:
                 response = await self._request(
                     "GET", url, {**headers, "Accept-Encoding": "identity"}
                 )
-        try:
-            self._refuse_failure(response)
-        except UpstreamError:
-            response.close()
-            raise
+        self._close_failure(response)
         return ByteStream(response)
+
+    async def open_body(
+        self, url: str, *, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> LongBody:
+        """Open a body of any length, packed as it comes; raise an `UpstreamError` unless 2xx."""
+        with _translated():
+            async with asyncio.timeout(self._deadlines.total):
+                response = await self._request(
+                    "GET", url, {**headers, "Accept-Encoding": "gzip"}, query=query, inflate=False
+                )
+        self._close_failure(response)
+        return LongBody(response, self._pace)
 
     def retry_after(self, headers: Mapping[str, str]) -> float | None:
         """Return the seconds that a `Retry-After` header asks for, at most an hour."""
@@ -134,6 +157,7 @@ class UpstreamClient:
         *,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        inflate: bool = True,
     ) -> aiohttp.ClientResponse:
         return await self._session.request(
             method,
@@ -144,7 +168,15 @@ class UpstreamClient:
             # A redirect could carry the key to another host.
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._deadlines.connect),
+            auto_decompress=inflate,
         )
+
+    def _close_failure(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            self._refuse_failure(response)
+        except UpstreamError:
+            response.close()
+            raise
 
     def _refuse_failure(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
@@ -182,6 +214,48 @@ class ByteStream:
 
     def close(self) -> None:
         """Close the connection; a second time does nothing."""
+        self._response.close()
+
+
+@final
+class LongBody:
+    """The body of one answer as it came on the wire; `length` is what its head promises."""
+
+    def __init__(self, response: aiohttp.ClientResponse, pace: Pace) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.length = response.content_length
+        self._response = response
+        self._pace = pace
+        self._waited = 0.0
+        self._came = 0
+        self._size = 0
+
+    async def read(self) -> bytes:
+        """Return the next bytes, empty when the body is complete.
+
+        Raises `UpstreamUnavailable` when it breaks off, falls silent or trickles, and
+        `UpstreamGarbled` when it does not end.
+        """
+        now = asyncio.get_running_loop().time
+        began = now()
+        with _translated():
+            async with asyncio.timeout(self._pace.silence):
+                piece = await self._response.content.readany()
+        # Only our waiting counts: a slow disk on our side is not upstream's fault.
+        self._waited += now() - began
+        self._came += len(piece)
+        if self._waited >= self._pace.window:
+            if piece and self._came < self._pace.least_bytes:
+                raise UpstreamUnavailable(f"{self._came} bytes in {self._waited:.0f} seconds")
+            self._waited, self._came = 0.0, 0
+        self._size += len(piece)
+        if self._size > self._pace.most_bytes:
+            raise UpstreamGarbled(f"a body of more than {self._pace.most_bytes} bytes")
+        return piece
+
+    def close(self) -> None:
+        """Close the connection unless the body is complete; a second time does nothing."""
         self._response.close()
 
 

@@ -1,15 +1,29 @@
+import base64
 import io
 
 import msgspec
 import pytest
 
-from proxy.api.credentials import LOG_PAUSE_SECONDS, Gate, deployment_key
+from proxy.api.complaints import LOG_PAUSE_SECONDS
+from proxy.api.credentials import (
+    INVALID_PROJECT,
+    Gate,
+    ProjectGate,
+    deployment_key,
+    project_keys,
+)
 from proxy.api.messages import Response
 from proxy.metrics import Metrics
 from proxy.secret import Secret
+from proxy.settings.schema import Project
 from proxy.snapshots.board import Board
 from tests import builders
 from tests.builders import KEY
+
+PROJECTS = tuple(
+    Project(api_key=Secret(f"api-{name}"), secret_key=Secret(f"secret:{name}:é"))
+    for name in ("a", "b")
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +93,82 @@ async def test_a_flood_of_unknown_keys_is_a_line_now_and_then_without_any_key(
     assert lines[1]["key"] == Secret("oddly-named-last").label
     assert "oddly" not in log_lines.getvalue()
     assert "server-valid-key" not in log_lines.getvalue()
+
+
+def basic(text: str | bytes) -> dict[str, str]:
+    raw = text.encode() if isinstance(text, str) else text
+    return {"authorization": "Basic " + base64.b64encode(raw).decode()}
+
+
+@pytest.mark.parametrize(
+    ("header", "keys"),
+    [
+        ("Basic YTpi", ("a", "b")),
+        ("bAsIc   YTpi  ", ("a", "b")),
+        ("Basic YTpiOmM6", ("a", "b:c:")),
+        ("Basic YTpiOg==", ("a", "b:")),
+        ("Basic YTpiOg", ("a", "b:")),
+        ("Basic YTo=", ("a", "")),
+        ("Basic YQ", ("a", "")),
+        ("Basic OmI", ("", "b")),
+        ("Basic YTo/Pz4=", ("a", "??>")),
+        ("Basic YTo_Pz4", ("a", "??>")),
+        ("Basic /zph", ("", "")),
+        ("Basic a", ("", "")),
+        ("Basic a=b", ("", "")),
+        ("Basic é", ("", "")),
+        ("Basic \udcff", ("", "")),
+        ("Basic", ("", "")),
+        ("BasicYTpi", ("", "")),
+        ("Api-Key YTpi", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_project_keys_in_every_form(header: str, keys: tuple[str, str]) -> None:
+    assert project_keys({"authorization": header}) == keys
+    assert project_keys({}) == ("", "")
+
+
+def test_both_keys_of_one_project_let_in_and_nothing_else() -> None:
+    metrics = Metrics()
+    gate = ProjectGate(PROJECTS, rejected=metrics.rejected, clock=lambda: 0.0)
+
+    assert gate.admit(basic("api-a:secret:a:é")) == 0
+    assert gate.admit(basic("api-b:secret:b:é")) == 1
+    wrong: list[str | bytes] = [
+        "api-a:secret:b:é", "api-b:", "api-b", ":", "", "api-c:secret:a:é", "api-a:secret",
+        "API-A:secret:a:é", "api-a:secret:a:é ", ":secret:a:é", b"api-a:\xff",
+    ]  # fmt: skip
+    assert all(gate.admit(basic(text)) is INVALID_PROJECT for text in wrong)
+    counted = metrics.registry.get_sample_value
+    name = "amplitude_proxy_rejected_requests_total"
+    assert counted(name, {"reason": "unknown_project"}) == len(wrong)
+
+
+def test_of_projects_with_the_same_api_key_the_first_counts() -> None:
+    twice = (PROJECTS[0], Project(api_key=PROJECTS[0].api_key, secret_key=Secret("other")))
+    gate = ProjectGate(twice, rejected=Metrics().rejected, clock=lambda: 0.0)
+
+    assert gate.admit(basic("api-a:secret:a:é")) == 0
+    assert gate.admit(basic("api-a:other")) is INVALID_PROJECT
+
+
+def test_strangers_to_projects_are_a_line_now_and_then_without_any_key(
+    log_lines: io.StringIO,
+) -> None:
+    now = [1000.0]
+    gate = ProjectGate(PROJECTS, rejected=Metrics().rejected, clock=lambda: now[0])
+
+    gate.admit({})
+    for number in range(100):
+        gate.admit(basic(f"oddly-named-{number}:guessed"))
+    now[0] += LOG_PAUSE_SECONDS
+    gate.admit(basic("api-a:guessed"))
+
+    lines = [msgspec.json.decode(line) for line in log_lines.getvalue().splitlines()]
+    assert [(line["key"], line["refused"]) for line in lines] == [
+        ("none", 1),
+        (Secret("api-a").label, 101),
+    ]
+    for word in ("oddly", "guessed", "api-a", "secret:"):
+        assert word not in log_lines.getvalue()

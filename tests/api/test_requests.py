@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Callable
+from urllib.parse import quote, unquote
 
 import msgspec
 import pytest
@@ -59,7 +60,7 @@ def test_any_target_has_a_path_that_starts_with_one_slash(target: str) -> None:
     [
         ("/a/b?c=d?e", "/a/b", "c=d?e"),
         ("/a?", "/a", ""),
-        ("/a%20b/%2F", "/a b//", ""),
+        ("/a%20b/%2F?%41", "/a%20b/%2F", "%41"),
         ("////a//b", "/a//b", ""),
         ("*", "*", ""),
         ("/a#b?c", "/a", "c"),
@@ -130,3 +131,54 @@ def test_a_user_of_countless_values_is_refused() -> None:
     with pytest.raises(BadRequest) as caught:
         requests.user_from_body(body, 64)
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("a", "a"),
+        ("a%2Fb%20", "a/b "),
+        ("%25%34%31", "%41"),
+        ("+", "+"),
+        ("%c3%A9é", "éé"),
+        ("", ""),
+    ],
+)
+def test_a_part_of_a_path_is_decoded_once(part: str, text: str) -> None:
+    assert requests.decoded(part) == text
+
+
+@pytest.mark.parametrize("part", ["%", "a%4", "%zz", "%ff", "%ED%A0%80", "\udcff", "%\udcff"])
+def test_a_part_of_a_path_that_cannot_be_decoded_is_the_clients_mistake(part: str) -> None:
+    with pytest.raises(BadRequest):
+        requests.decoded(part)
+
+
+@given(st.text())
+def test_what_was_percent_encoded_is_decoded(text: str) -> None:
+    assert requests.decoded(quote(text, safe="")) == text
+    everything = "".join(f"%{byte:02x}" for byte in text.encode())
+    assert requests.decoded(everything) == text
+    assert requests.plainly_spelt(everything).casefold() == quote(text, safe="").casefold()
+
+
+@given(st.text(st.characters(blacklist_categories=()), max_size=30))
+def test_spelling_a_path_plainly_changes_no_slash_and_nothing_twice(path: str) -> None:
+    plain = requests.plainly_spelt(path)
+
+    assert plain.count("/") == path.count("/")
+    assert unquote(plain) == unquote(path) or "%" in unquote(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("/sdk/%762/%66lags", "/sdk/v2/flags"),
+        ("/sdk%2Fv2", "/sdk%2Fv2"),
+        ("/%2541", "/%2541"),
+        ("/%7e%2E%5f%2d%40%5B%60%7B%3a%2f", "/~._-%40%5B%60%7B%3a%2f"),
+        ("/%", "/%"),
+    ],
+)
+def test_only_letters_digits_and_few_signs_are_spelt_plainly(path: str, plain: str) -> None:
+    assert requests.plainly_spelt(path) == plain

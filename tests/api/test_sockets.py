@@ -2,6 +2,8 @@ import asyncio
 import errno
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -60,3 +62,39 @@ def test_where_there_is_no_filter_it_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(sys, "platform", "darwin")
     assert sockets.let_nobody_new_in(right) is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+def test_the_kernel_takes_little_of_what_is_not_read() -> None:
+    assert taken_of_what_is_not_read(little=True) < 2**19 < taken_of_what_is_not_read(little=False)
+
+
+def taken_of_what_is_not_read(*, little: bool) -> int:
+    (listener,) = sockets.bind("127.0.0.1", 0)
+    listener.listen()
+    reading = socket.socket()
+    reading.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    reading.connect(listener.getsockname())
+    listener.setblocking(True)
+    writing, _ = listener.accept()
+    assert not little or sockets.leave_little_unsent(writing)
+    writing.setblocking(False)
+    taken = sum(sent_until_full(writing))
+    for one in (listener, reading, writing):
+        one.close()
+    assert not sockets.leave_little_unsent(writing)
+    return taken
+
+
+def sent_until_full(writing: socket.socket) -> Iterator[int]:
+    with suppress(BlockingIOError):
+        while True:
+            yield writing.send(bytes(65_536))
+
+
+def test_where_the_option_does_not_exist_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    left, right = socket.socketpair()
+    assert sockets.leave_little_unsent(left) is False
+    left.close()
+    right.close()

@@ -40,3 +40,11 @@ def test_the_answer_to_head_tells_the_length_of_what_it_leaves_out() -> None:
 
     assert b"Content-Length: 3\r\n" in raw
     assert raw.endswith(b"\r\n\r\n")
+
+
+def test_the_head_of_a_body_that_follows_is_that_of_one_that_is_there() -> None:
+    wire, extra = Wire(lambda: 0.0), (("Vary", "Accept-Encoding"),)
+
+    head = wire.head(Response(headers=extra), 3, connection=CLOSE)
+
+    assert head + b"abc" == wire.encode(Response(200, b"abc", headers=extra), connection=CLOSE)

@@ -86,7 +86,9 @@ def test_what_is_no_command_is_exit_code_2(arguments: list[str]) -> None:
 def test_check_prints_ok_and_what_is_in_force_but_no_secret(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = config(tmp_path, port=7001, serverZone="eu", cohortSyncIntervalMillis=5000)
+    path = config(
+        tmp_path, port=7001, serverZone="eu", analyticsServerUrl="https://api2.amplitude.com"
+    )
 
     code = main(["check", "--config", path])
 

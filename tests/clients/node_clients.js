@@ -45,11 +45,12 @@ async function nodeRemote({ proxy, key, users }) {
   return found;
 }
 
-async function nodeLocal({ proxy, key, users, streaming }) {
+async function nodeLocal({ proxy, key, users, streaming, cohorts }) {
   const client = Node.Experiment.initializeLocal(key, {
     serverUrl: proxy,
     streamUpdates: streaming,
     streamServerUrl: proxy,
+    cohortSyncConfig: cohorts,
   });
   await client.start();
   try {

@@ -1,12 +1,8 @@
 """Official SDKs, unmodified, get from the proxy what the vendor's own engines say."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import amplitude_experiment as official
@@ -21,6 +17,7 @@ from amplitude_experiment.util.user import user_to_evaluation_context
 
 from proxy.sandbox.server import CLIENT_KEY, SERVER_KEY
 from tests.clients.people import users
+from tests.clients.running import HERE, Variants, held, need_node, of_python, run
 from tests.system.programs import Pair, get_json, wait_for
 
 pytestmark = [
@@ -28,10 +25,7 @@ pytestmark = [
     # The vendor's package leaves sockets open and uses what its own dependencies will remove.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
 ]
-HERE = Path(__file__).parent
 USERS = users()
-Variants = dict[str, dict[str, Any]]
-"""Flag key to what a client holds of its variant."""
 
 
 @pytest.fixture(scope="module")
@@ -48,48 +42,17 @@ def flags(pair: Pair) -> list[dict[str, Any]]:
     return served
 
 
-def node_is_missing() -> str:
-    if shutil.which("node") is None:
-        return "needs node"
-    return "" if (HERE / "node_modules").is_dir() else "needs node modules (make clients)"
-
-
 @pytest.fixture(scope="module")
 def node(pair: Pair, flags: list[dict[str, Any]]) -> Callable[..., list[Variants]]:
     """Run a job of `node_clients.js` for all users."""
-    missing = node_is_missing()
-    if missing:
-        assert not os.environ.get("CI"), missing
-        pytest.skip(missing)
+    need_node()
 
-    def run(work: str, key: str = SERVER_KEY, **more: Any) -> list[Variants]:
+    def ask(work: str, key: str = SERVER_KEY, **more: Any) -> list[Variants]:
         job = {"work": work, "proxy": pair.proxy, "key": key, "users": USERS, "flags": flags}
-        done = subprocess.run(
-            ["node", "node_clients.js"],
-            input=json.dumps({**job, **more}).encode(),
-            capture_output=True,
-            cwd=HERE,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        found: list[Variants] = json.loads(done.stdout)
+        found: list[Variants] = json.loads(run(["node", "node_clients.js"], {**job, **more}))
         return found
 
-    return run
-
-
-def held(variants: Variants) -> Variants:
-    """Keep of each variant what the engine gives; leave out what is null."""
-    fields = ("key", "value", "payload", "metadata")
-    return {
-        key: {field: variant[field] for field in fields if variant.get(field) is not None}
-        for key, variant in variants.items()
-    }
-
-
-def of_python(variants: dict[str, Any]) -> Variants:
-    return held({key: vars(variant) for key, variant in variants.items()})
+    return ask
 
 
 @pytest.fixture(scope="module")

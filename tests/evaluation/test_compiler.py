@@ -144,7 +144,7 @@ WORDS = frozenset(
     {"def", "return", "if", "elif", "else", "while", "True", "None", "break", "is", "not", "in"}
     | {"and", "or", "chunk", "user", "results", "get", "encode", "lower", "view", "__class__"}
     | {"dict", "str", "EMPTY", "read", "encoded", "groups", "hashed", "number", "odd", "present"}
-    | {"version"}
+    | {"version", "cohorts", "Memberships", "NULL", "any_of", "any_of_or_null"}
 )
 LITERALS = frozenset({'"["', '"\\\\"', '"utf-8"', '"replace"', "100"})
 SIGNS = frozenset({"=", "<", "<=", ">", ">=", "+", "%", ".", ",", ":", "(", ")", "[", "]"})

@@ -96,6 +96,46 @@ def cut() -> Step:
     return step
 
 
+def cut_after(count: int, body: bytes, **headers: str) -> Step:
+    """Promise the whole body, send its first `count` bytes, then cut the connection."""
+    return raw_answer(body[:count], Content_Length=str(len(body)), **headers)
+
+
+def raw_answer(body: bytes, **headers: str) -> Step:
+    """Send 200, these headers and no others, and the body; then close, whatever they promised."""
+    named = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
+    head = f"HTTP/1.1 200 OK\r\n{named}\r\n".encode()
+
+    async def step(_request: Request, raw: web.BaseRequest) -> web.StreamResponse:
+        assert raw.transport is not None
+        raw.transport.write(head + body)
+        raw.transport.close()
+        return web.Response()
+
+    return step
+
+
+async def wait_for(seconds: float) -> None:
+    """Let time pass: what an upstream is slow by is part of its script."""
+    await asyncio.sleep(seconds)
+
+
+def drip(body: bytes, pieces: int, seconds: float, **headers: str) -> Step:
+    """Send a body in so many pieces with a pause between them."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    size = -(-len(body) // pieces)
+
+    async def step(_request: Request, raw: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers=named | {"Content-Length": str(len(body))})
+        await response.prepare(raw)
+        for start in range(0, len(body), size):
+            await response.write(body[start : start + size])
+            await wait_for(seconds)
+        return response
+
+    return step
+
+
 def hang() -> Step:
     """Never answer (until the server closes)."""
 

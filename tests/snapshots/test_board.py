@@ -55,6 +55,15 @@ def test_a_snapshot_is_in_force_in_one_step_and_confirmed_later() -> None:
     assert (slot.snapshot, slot.confirmed_at) == (new, 9.0)
 
 
+def test_a_snapshot_may_have_been_confirmed_at_another_time_than_it_changed() -> None:
+    board = Board()
+    slot = board.authorise(deployment())
+
+    board.publish(KEY, snapshot(at=5.0), confirmed_at=7.0)
+
+    assert slot.confirmed_at == 7.0
+
+
 def test_a_deployment_may_change_its_label_and_keeps_its_flags() -> None:
     board = Board()
     slot = board.authorise(deployment())

@@ -7,30 +7,50 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from proxy import tasks
+from proxy.cohorts.builder import Builder
+from proxy.cohorts.shelf import Shelf
 from proxy.metrics import Metrics
 from proxy.secret import Secret
 from proxy.settings.schema import Project
 from proxy.settings.zones import Urls
 from proxy.snapshots.board import Board, Slot
 from proxy.snapshots.snapshot import Deployment
-from proxy.sync.gate import Gate
-from proxy.sync.means import Means, seats_for
+from proxy.store.store import Store
+from proxy.sync.cohort_verdicts import CohortTimings
+from proxy.sync.cohort_workshop import Workshop
+from proxy.sync.cohorts import CohortsLoop
+from proxy.sync.desk import Desk
+from proxy.sync.means import Means, means_for
+from proxy.sync.roster import Roster
 from proxy.sync.schedule import Timings
 from proxy.sync.syncer import Syncer
 from proxy.upstream.client import Deadlines, UpstreamClient, open_session
+from proxy.upstream.cohorts import Credentials
 from proxy.upstream.flags import PATH as FLAGS
 from proxy.upstream.flags import STREAM_PATH as STREAM
 from tests.fakes.upstream import FakeUpstream
 
-__all__ = ["FLAGS", "STREAM", "Rig", "array", "flag", "project", "rigged", "wait_until"]
+__all__ = [
+    "FLAGS",
+    "STREAM",
+    "Rig",
+    "array",
+    "flag",
+    "project",
+    "rigged",
+    "targeting",
+    "wait_until",
+]
 
 KEY = "server-alpha-key"
 QUICK = Timings(deployments=0.02, flags=0.02, streams=False, longest_retry=0.05)
+QUICK_COHORTS = CohortTimings(period=0.05, wait=30.0, first_retry=0.02, longest_retry=0.05)
 
 
 def flag(key: str = "feature", variant: str = "on", **changes: Any) -> dict[str, Any]:
@@ -41,6 +61,17 @@ def flag(key: str = "feature", variant: str = "on", **changes: Any) -> dict[str,
         "segments": [{"variant": variant}],
         "metadata": {"flagVersion": 1, "deployed": True},
     } | changes
+
+
+def targeting(key: str, *cohort_ids: str, variant: str = "on", **changes: Any) -> dict[str, Any]:
+    """A flag that gives one variant to those who are in any of some cohorts."""
+    condition = {
+        "selector": ["context", "user", "cohort_ids"],
+        "op": "set contains any",
+        "values": list(cohort_ids),
+    }
+    conditions = {"conditions": [[condition]]} if cohort_ids else {}
+    return flag(key, variant, segments=[{"variant": variant} | conditions], **changes)
 
 
 def array(*flags: object) -> bytes:
@@ -75,28 +106,66 @@ class Rig:
     board: Board = field(default_factory=Board)
     metrics: Metrics = field(default_factory=Metrics)
     timings: Timings = QUICK
+    cohort_timings: CohortTimings = QUICK_COHORTS
+    store: Store = field(default_factory=lambda: Store(None, Metrics()))
+    shelf: Shelf = field(default_factory=Shelf)
+    builder: Builder = field(default_factory=Builder)
     now: float = 1_000_000.0
 
     def clock(self) -> float:
         return self.now
 
     def means(self) -> Means:
-        return Means(
-            client=self.client,
-            board=self.board,
-            metrics=self.metrics,
-            timings=self.timings,
-            gate=Gate(self.timings.parallel),
-            openings=Gate(self.timings.parallel),
-            seats=seats_for(self.timings.most_streams),
+        return means_for(
+            self.timings,
+            self.client,
+            self.board,
+            self.store,
+            self.metrics,
             clock=self.clock,
             seed="7",
         )
+
+    def cohorts(self, *projects: Project) -> list[CohortsLoop]:
+        """The cohorts of each project; of one without any by default."""
+        workshop = Workshop(
+            client=self.client,
+            shelf=self.shelf,
+            store=self.store,
+            builder=self.builder,
+            metrics=self.metrics,
+            timings=self.cohort_timings,
+            max_size=2**31 - 1,
+            clock=self.clock,
+            seed="7",
+        )
+        return [
+            CohortsLoop(one.label, index, Credentials(one.api_key, one.secret_key), workshop)
+            for index, one in enumerate(projects or (project(),))
+        ]
+
+    def desk(self, means: Means | None = None) -> Desk:
+        """A desk for one deployment."""
+        return Desk(self.slot(), means or self.means(), self.cohorts()[0])
+
+    def roster(self, means: Means | None = None) -> Roster:
+        """A roster for one project."""
+        return Roster(means or self.means(), self.cohorts())
+
+    def syncer(self, *projects: Project) -> Syncer:
+        """A syncer of some projects."""
+        return Syncer(projects, self.means(), self.cohorts(*projects))
 
     def slot(self, key: str = KEY, label: str = "alpha") -> Slot:
         return self.board.authorise(
             Deployment(key=Secret(key), label=label, project="p", project_index=0, type="server")
         )
+
+    def found(self, key: str = KEY) -> Slot:
+        """The slot of a deployment that is authorised."""
+        slot = self.board.find(key)
+        assert slot is not None
+        return slot
 
     def slot_label(self, key: str = KEY) -> str | None:
         """The label of a deployment, if it is authorised."""
@@ -110,9 +179,7 @@ class Rig:
     @asynccontextmanager
     async def syncing(self, *projects: Project) -> AsyncIterator[Syncer]:
         """Run a syncer of some projects."""
-        syncer = Syncer(
-            projects, self.timings, self.client, self.board, self.metrics, clock=self.clock
-        )
+        syncer = self.syncer(*projects)
         running = tasks.start("syncer", syncer.run())
         try:
             yield syncer
@@ -133,6 +200,11 @@ class Rig:
         """The value of one metric."""
         return self.metrics.registry.get_sample_value(f"amplitude_proxy_{name}", labels)
 
+    def status(self, syncer: Syncer) -> dict[str, Any]:
+        """The state of a syncer's only deployment."""
+        [status] = syncer.status()
+        return status
+
     def series(self, label: str) -> list[str]:
         """The names of all metrics that a deployment has series of."""
         return [
@@ -144,8 +216,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged() -> AsyncIterator[Rig]:
-    """Open a rig."""
+async def rigged(directory: Path | None = None) -> AsyncIterator[Rig]:
+    """Open a rig, with a data directory if one is given."""
     async with FakeUpstream() as up, open_session() as session:
         urls = Urls(
             flags=up.url,
@@ -156,4 +228,13 @@ async def rigged() -> AsyncIterator[Rig]:
             exposures=f"{up.url}/batch",
         )
         deadlines = Deadlines(connect=10, total=10)
-        yield Rig(up, UpstreamClient(session, urls, deadlines=deadlines))
+        rig = Rig(up, UpstreamClient(session, urls, deadlines=deadlines))
+        rig.store = Store(directory, rig.metrics, rig.clock)
+        await rig.store.open()
+        committing = tasks.start("store", rig.store.run())
+        try:
+            yield rig
+        finally:
+            await rig.builder.close()
+            await tasks.stop(committing)
+            await rig.store.close()

@@ -11,7 +11,6 @@ from proxy.secret import Secret
 from proxy.sync.deployments import DeploymentsLoop
 from proxy.sync.means import Means
 from proxy.sync.plan import Owner
-from proxy.sync.roster import Roster
 from proxy.upstream.deployments import PATH
 from tests.fakes.upstream import Step, answer, cut, json_answer, truncated
 from tests.sync.rig import KEY, Rig, wait_until
@@ -22,10 +21,10 @@ MANAGEMENT = "management-key"
 class Listed:
     """A deployments loop under test and what it knows."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, rig: Rig, means: Means) -> None:
         self.times_known = 0
-        self.roster = Roster(means)
-        owner = Owner(label="project", index=0)
+        self.roster = rig.roster(means)
+        owner = Owner(label="project", index=0, record="project-record")
         self.loop = DeploymentsLoop(owner, Secret(MANAGEMENT), self.roster, means, self._on_known)
 
     def _on_known(self) -> None:
@@ -38,7 +37,7 @@ class Listed:
 
 @asynccontextmanager
 async def listing(rig: Rig, means: Means | None = None) -> AsyncIterator[Listed]:
-    listed = Listed(means or rig.means())
+    listed = Listed(rig, means or rig.means())
     running = tasks.start("deployments", listed.loop.run())
     try:
         yield listed

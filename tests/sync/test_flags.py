@@ -8,14 +8,13 @@ from structlog.testing import capture_logs
 
 from proxy import tasks
 from proxy.sync.flags import FlagsLoop, kind_of
-from proxy.sync.means import Desk
 from tests.fakes.upstream import Request, Step, Stream, answer, by_request, hang
-from tests.sync.rig import FLAGS, KEY, STREAM, Rig, array, flag, wait_until
+from tests.sync.rig import FLAGS, KEY, STREAM, Rig, array, flag, targeting, wait_until
 
 
 @asynccontextmanager
 async def looping(rig: Rig) -> AsyncIterator[FlagsLoop]:
-    loop = FlagsLoop(Desk(rig.slot(), rig.means()), rig.means())
+    loop = FlagsLoop(rig.desk(), rig.means())
     running = tasks.start("flags", loop.run())
     try:
         yield loop
@@ -176,7 +175,7 @@ async def test_the_status_tells_all_and_is_json(rig: Rig) -> None:
     condition = {"selector": ["context", "user", "x"], "op": "regex match", "values": ["["]}
     odd = flag("odd", segments=[{"conditions": [[condition]], "variant": "on"}])
     rig.up.on("GET", FLAGS, answer(200, array(flag(), odd, {"key": "broken"})))
-    loop = FlagsLoop(Desk(rig.slot(), rig.means()), rig.means())
+    loop = FlagsLoop(rig.desk(), rig.means())
     fresh = msgspec.json.decode(msgspec.json.encode(loop.status()))
     assert (fresh["source"], fresh["age_seconds"], fresh["flags"]) == (None, None, 0)
     assert loop.ready() == ("alpha", False, "no flags yet: not asked yet")
@@ -215,7 +214,7 @@ async def test_an_unexpected_error_is_told_and_the_loop_starts_again(rig: Rig) -
 
     rig.up.on("GET", FLAGS, by_request(break_clock))
     means = msgspec.structs.replace(rig.means(), clock=clock)
-    loop = FlagsLoop(Desk(rig.slot(), means), means)
+    loop = FlagsLoop(rig.desk(means), means)
     with capture_logs() as lines:
         running = tasks.start("flags", loop.run())
         await wait_until(lambda: loop.deaths)
@@ -230,6 +229,32 @@ async def test_an_unexpected_error_is_told_and_the_loop_starts_again(rig: Rig) -
         "ZeroDivisionError"
     ]
     assert loop.ready() == ("alpha", True, "")
+
+
+async def test_flags_that_have_not_come_yet_may_target_any_cohort(rig: Rig) -> None:
+    rig.up.on("GET", FLAGS, answer(503), answer(401))
+    async with looping(rig) as loop:
+        assert loop.may_target("c1")
+        await wait_until(lambda: loop.standing().hopeless)
+        assert not loop.may_target("c1")
+
+        rig.up.on("GET", FLAGS, answer(200, array(flag())))
+        await wait_until(rig.variant)
+        assert not loop.may_target("c1")
+
+
+async def test_first_flags_that_wait_say_for_what(rig: Rig) -> None:
+    cohorts = [f"c{n}" for n in range(7)]
+    rig.up.on("GET", FLAGS, answer(200, array(targeting("a", *cohorts))))
+    async with looping(rig) as loop:
+        await wait_until(lambda: loop.desk.intake.waiting)
+
+        why = "no flags yet: waiting for cohorts c0, c1, c2, c3, c4 and 2 more"
+        assert loop.ready() == ("alpha", False, why)
+        assert loop.status()["waiting"] == [{"flag": "a", "cohorts": cohorts}]
+        assert loop.may_target("c1")
+        assert not loop.standing().has_flags
+        assert loop.status()["last_outcomes"][0]["outcome"] == "waits"
 
 
 def test_an_error_is_named_by_kind_only() -> None:

@@ -6,8 +6,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from proxy.errors import UpstreamGarbled
-from proxy.sync.gauges import Gauges
-from proxy.sync.intake import MOST_LINES_LOGGED, Intake
+from proxy.sync.intake import Intake
+from proxy.sync.telling import MOST_LINES_LOGGED
 from tests.sync.rig import KEY, Rig, array, flag
 
 BROKEN = {"key": "feature", "variants": 7}
@@ -15,9 +15,7 @@ BROKEN = {"key": "feature", "variants": 7}
 
 @pytest.fixture
 def intake(rig: Rig) -> Intake:
-    slot = rig.slot()
-    gauges = Gauges(slot, rig.metrics, rig.clock)
-    return Intake(slot, rig.board, gauges, rig.metrics, rig.clock)
+    return rig.desk().intake
 
 
 @pytest.fixture
@@ -38,6 +36,12 @@ async def test_a_body_is_in_force_at_once_and_byte_for_byte(rig: Rig, intake: In
     assert (slot.snapshot.source, slot.snapshot.changed_at) == ("poll", rig.now)
     assert intake.body == body
     assert rig.metric("compile_duration_seconds_count") == 1
+
+
+async def test_before_the_first_body_there_is_nothing_to_confirm(rig: Rig, intake: Intake) -> None:
+    assert intake.confirm() == "unchanged"
+    assert rig.slot().confirmed_at is None
+    assert intake.targets is None
 
 
 async def test_the_same_body_confirms_and_compiles_nothing(rig: Rig, intake: Intake) -> None:

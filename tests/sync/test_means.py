@@ -2,8 +2,8 @@ import resource
 
 import pytest
 
-from proxy.sync.means import Desk, seats_for
-from tests.sync.rig import KEY, Rig
+from proxy.sync.means import seats_for
+from tests.sync.rig import Rig
 
 
 async def test_chance_is_each_loops_own_and_repeatable(rig: Rig) -> None:
@@ -12,13 +12,6 @@ async def test_chance_is_each_loops_own_and_repeatable(rig: Rig) -> None:
 
     assert len(set(draws.values())) == 3
     assert {name: rig.means().draw(name)() for name in "abc"} == draws
-
-
-async def test_a_desk_shows_no_key(rig: Rig) -> None:
-    desk = Desk(rig.slot(), rig.means())
-
-    assert desk.journal.label == "alpha"
-    assert KEY not in repr(vars(desk))
 
 
 @pytest.mark.parametrize(

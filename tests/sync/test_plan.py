@@ -10,7 +10,7 @@ from proxy.snapshots.snapshot import Deployment
 from proxy.sync.plan import Held, Owner, Plan, plan
 from proxy.upstream.deployments import Listing, Row
 
-OWNER = Owner(label="project", index=0)
+OWNER = Owner(label="project", index=0, record="record")
 
 
 def row(key: str, **changes: Any) -> Row:

@@ -8,7 +8,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from proxy import tasks
-from proxy.sync.means import Desk
+from proxy.sync.desk import Desk
 from proxy.sync.polling import Polling
 from proxy.sync.streaming import Streaming
 from tests.fakes.upstream import Request, Step, answer, cut, truncated
@@ -18,7 +18,7 @@ from tests.sync.rig import FLAGS, KEY, Rig, array, flag, wait_until
 @asynccontextmanager
 async def polling(rig: Rig) -> AsyncIterator[Desk]:
     wake = asyncio.Event()
-    desk = Desk(rig.slot(), rig.means())
+    desk = rig.desk()
     loop = Polling(desk, rig.means(), Streaming(desk, rig.means(), wake.set), wake)
     running = tasks.start("polling", loop.run())
     try:

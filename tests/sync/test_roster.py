@@ -1,6 +1,5 @@
 from proxy.secret import Secret
 from proxy.snapshots.snapshot import Deployment
-from proxy.sync.roster import Roster
 from tests.fakes.upstream import answer, hang
 from tests.sync.rig import FLAGS, KEY, Rig, array, flag, wait_until
 
@@ -11,7 +10,7 @@ def deployment(key: str = KEY, label: str = "alpha") -> Deployment:
 
 async def test_a_deployment_is_authorised_at_once_and_synced_once_started(rig: Rig) -> None:
     rig.up.on("GET", FLAGS, answer(200, array(flag())))
-    roster = Roster(rig.means())
+    roster = rig.roster()
     roster.add(deployment(), fixed=True)
     assert rig.board.find(KEY) is not None
     assert roster.held[Secret(KEY)].fixed
@@ -27,7 +26,7 @@ async def test_a_deployment_is_authorised_at_once_and_synced_once_started(rig: R
 
 async def test_who_is_removed_is_refused_at_once_and_leaves_nothing_behind(rig: Rig) -> None:
     rig.up.on("GET", FLAGS, answer(200, array(flag())), hang())
-    roster = Roster(rig.means())
+    roster = rig.roster()
     roster.start()
     roster.add(deployment())
     await rig.up.received(2, FLAGS)
@@ -43,7 +42,7 @@ async def test_who_is_removed_is_refused_at_once_and_leaves_nothing_behind(rig: 
 
 
 async def test_who_never_started_can_be_removed(rig: Rig) -> None:
-    roster = Roster(rig.means())
+    roster = rig.roster()
     roster.add(deployment())
     await roster.remove(Secret(KEY))
     assert rig.board.find(KEY) is None
@@ -51,7 +50,7 @@ async def test_who_never_started_can_be_removed(rig: Rig) -> None:
 
 async def test_a_new_label_shows_everywhere(rig: Rig) -> None:
     rig.up.on("GET", FLAGS, answer(200, array(flag())))
-    roster = Roster(rig.means())
+    roster = rig.roster()
     roster.start()
     roster.add(deployment())
     await wait_until(rig.variant)

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy import tasks
-from proxy.sync.means import Desk
 from proxy.sync.streaming import Streaming
 from proxy.upstream.flags import Patience
 from tests.fakes.upstream import Step, Stream, answer, cut, hang
@@ -17,7 +16,7 @@ class Followed:
 
     def __init__(self, rig: Rig) -> None:
         self.polls = 0
-        self.desk = Desk(rig.slot(), rig.means())
+        self.desk = rig.desk()
         self.streaming = Streaming(self.desk, rig.means(), self._ask)
 
     def _ask(self) -> None:

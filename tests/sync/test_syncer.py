@@ -7,10 +7,12 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from proxy.secret import Secret
-from proxy.sync.syncer import Syncer
+from proxy.sync.cohort_verdicts import CohortTimings
 from proxy.upstream.deployments import PATH as DEPLOYMENTS
 from tests.fakes.upstream import Request, Step, Stream, answer, by_request, hang, json_answer
-from tests.sync.rig import FLAGS, STREAM, Rig, array, flag, project, wait_until
+from tests.sync.rig import FLAGS, STREAM, Rig, array, flag, project, targeting, wait_until
+
+COHORT = "/sdk/v1/cohort/c1"
 
 
 def listed(*keys: str) -> object:
@@ -18,7 +20,7 @@ def listed(*keys: str) -> object:
 
 
 async def test_static_keys_are_authorised_before_anything_is_asked(rig: Rig) -> None:
-    syncer = Syncer([project("server-a", "b")], rig.timings, rig.client, rig.board, rig.metrics)
+    syncer = rig.syncer(project("server-a", "b"))
 
     slot = rig.board.find("server-a")
     assert slot is not None
@@ -49,6 +51,67 @@ async def test_a_board_is_pending_until_each_project_was_listed_once(rig: Rig) -
         await wait_until(lambda: not rig.board.pending)
 
     assert [status["known"] for status in syncer.project_status()] == [True, True]
+
+
+async def test_a_flag_is_served_in_its_new_version_once_its_cohort_is_here(rig: Rig) -> None:
+    comes = asyncio.Event()
+
+    async def later(request: Request, raw: web.BaseRequest) -> web.StreamResponse:
+        await comes.wait()
+        members = {"cohortId": "c1", "groupType": "User", "lastModified": 1, "memberIds": ["u"]}
+        return await json_answer(members)(request, raw)
+
+    old = array(flag("a", "old"), flag("b", "old"))
+    new = array(targeting("a", "c1", variant="new"), flag("b", "new"))
+    rig.up.on("GET", FLAGS, answer(200, old), answer(200, new))
+    rig.up.on("GET", COHORT, later)
+    async with rig.syncing(project("server-a")) as syncer:
+        await wait_until(lambda: rig.variant("server-a", "b") == "new")
+        await rig.up.received(4, FLAGS)
+        assert rig.variant("server-a", "a") == "old"
+        assert rig.status(syncer)["waiting"] == [{"flag": "a", "cohorts": ["c1"]}]
+
+        comes.set()
+        await wait_until(lambda: rig.variant("server-a", "a") == "new")
+        assert rig.status(syncer)["waiting"] == []
+        assert rig.shelf.get(0, "c1") is not None
+
+
+@pytest.mark.parametrize(("step", "why"), [(answer(404), "no such cohort"), (hang(), "loaded")])
+async def test_a_flag_is_served_without_a_cohort_that_does_not_come(
+    rig: Rig, step: Step, why: str
+) -> None:
+    rig.cohort_timings = CohortTimings(wait=0.3)
+    rig.up.on("GET", FLAGS, answer(200, array(targeting("a", "c1"))))
+    rig.up.on("GET", COHORT, step)
+    async with rig.syncing(project("server-a")) as syncer:
+        await wait_until(lambda: rig.variant("server-a", "a"))
+
+        status = rig.status(syncer)
+        assert why in status["cohorts_missing"]["c1"]
+        assert status["waiting"] == []
+        assert syncer.is_ready()
+        [(_, ok, reason)] = syncer.ready()
+        assert (ok, reason) == (True, "cohorts missing: c1")
+
+
+async def test_a_deployment_that_goes_needs_no_cohorts_any_more(rig: Rig) -> None:
+    rig.up.on("GET", DEPLOYMENTS, json_answer(listed("server-a")))
+    rig.up.on("GET", FLAGS, answer(200, array(targeting("a", "c1"))))
+    rig.up.on("GET", COHORT, answer(404))
+    async with rig.syncing(project(management="m")) as syncer:
+        await wait_until(lambda: rig.variant("server-a", "a"))
+        assert syncer.may_target(0, "c1")
+        assert not syncer.may_target(0, "c2")
+
+        rig.up.on("GET", DEPLOYMENTS, json_answer(listed()))
+        await wait_until(lambda: not syncer.may_target(0, "c1"))
+
+        def needed_by() -> list[list[str]]:
+            [status] = syncer.cohort_status()
+            return [one["needed_by"] for one in status["cohorts"]]
+
+        await wait_until(lambda: needed_by() == [[]])
 
 
 async def test_a_new_deployment_is_served_in_one_step(rig: Rig) -> None:

@@ -32,7 +32,7 @@ def vardata(pair: Pair) -> tuple[int, bytes]:
 
 def test_a_cold_start_without_upstream_answers_503_until_upstream_comes(pair: Pair) -> None:
     with pair.serve(ready=False) as program:
-        status, _ = vardata(pair)
+        status = wait_for(lambda: vardata(pair)[0], "answer")
         ready, reasons = call(f"{pair.operators}/readyz")
         assert (status, ready) == (503, 503)
         assert b"sandbox" in reasons or b"reason" in reasons

@@ -1,0 +1,67 @@
+"""The ports that are listened on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy import logs
+from proxy.admin.server import OperatorsServer
+from proxy.api.sockets import bind
+
+if TYPE_CHECKING:
+    from proxy.admin.pages import Pages
+    from proxy.settings.schema import Settings
+
+log = logs.get("run")
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """The numbers of both ports."""
+
+    clients: int
+    operators: int
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The sockets of both ports, bound."""
+
+    clients: list[socket.socket]
+    operators: list[socket.socket]
+
+    def ports(self) -> Ports:
+        """Return the numbers that the system gave."""
+        return Ports(self.clients[0].getsockname()[1], self.operators[0].getsockname()[1])
+
+
+def bind_ports(settings: Settings) -> Bound | None:
+    """Return the clients' and the operators' sockets; None, and a line that says why, if not."""
+    bound: list[list[socket.socket]] = []
+    for what, host, port in (
+        ("clients", settings.host, settings.port),
+        ("operators", settings.metrics.host, settings.metrics.port),
+    ):
+        try:
+            bound.append(bind(host, port))
+        except OSError as error:
+            for one in (one for some in bound for one in some):
+                one.close()
+            reason = error.strerror or str(error)
+            log.error("cannot listen", port_for=what, host=host, port=port, reason=reason)  # noqa: TRY400
+            return None
+    return Bound(bound[0], bound[1])
+
+
+@asynccontextmanager
+async def operators_served(pages: Pages, bound: list[socket.socket]) -> AsyncIterator[None]:
+    """Serve the operators' pages until the block is left."""
+    server = OperatorsServer(pages)
+    await server.open(bound)
+    try:
+        yield
+    finally:
+        await server.close()
