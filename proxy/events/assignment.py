@@ -8,9 +8,7 @@ from typing import Final, NamedTuple
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import LONGEST_TEXT, identity_prefix, joined_hash, partial_hash
 from proxy.events.encoding import MUTUAL_EXCLUSION, event, joined, members, user_property
-from proxy.events.subject import Subject, group_names, id_text
-
-__all__ = ["Subject", "Told", "assignment_event", "group_names", "id_text", "told"]
+from proxy.events.subject import Subject
 
 EVENT_TYPE: Final = "[Experiment] Assignment"
 

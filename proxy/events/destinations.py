@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proxy.events.batches import without
-from proxy.events.event import ASSIGNMENT
+from proxy.events.event import EXPOSURE
+from proxy.settings.reporting import Assignment, Exposure
 from proxy.settings.schema import Settings
 from proxy.upstream.analytics import Limits, Receipt, endpoint, payload, post_events
 from proxy.upstream.client import UpstreamClient
@@ -59,19 +60,23 @@ class Destination(NamedTuple):
 def destinations(settings: Settings, client: UpstreamClient) -> list[Destination]:
     """Return where the events of each configured project go, in the order of the projects."""
     there = endpoint(settings.urls.analytics)
-    assignment = settings.assignment
-    pace = Pace(
-        threshold=assignment.event_upload_threshold,
-        period_seconds=assignment.event_upload_period_millis / 1000,
-    )
+    pace = _pace(settings.assignment)
     found = []
     for project in settings.projects:
         envelope = len(payload(project.api_key, [], b"")) + MOST_OPTION_BYTES
         way = Way(
             limits=without(there.limits, envelope),
             rest_seconds=there.rest_seconds,
-            paces={ASSIGNMENT: pace},
+            pace=pace,
+            paces={EXPOSURE: _pace(settings.exposure)},
         )
         post = partial(post_events, client, there.url, project.api_key)
         found.append(Destination(project.label, project.api_key.label, way, post))
     return found
+
+
+def _pace(given: Assignment | Exposure) -> Pace:
+    return Pace(
+        threshold=given.event_upload_threshold,
+        period_seconds=given.event_upload_period_millis / 1000,
+    )

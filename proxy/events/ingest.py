@@ -61,11 +61,15 @@ ENDPOINTS: Final = {
 
 
 class Upload(NamedTuple):
-    """Events that were taken, encoded, with the options that they must be sent on with."""
+    """Events that are good, encoded, with the options that they must be sent on with.
+
+    `size` is that of the whole body, inflated.
+    """
 
     project: int
     events: list[bytes]
     options: bytes
+    size: int
 
 
 class Ingested(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +129,15 @@ def read_upload(
     if any(len(one) > most_event_bytes for one in bodies):
         _refuse(TOO_LARGE, 413)
     options = b"{}" if shortest is None else b'{"min_id_length":%d}' % shortest
-    return Upload(project, bodies, options)
+    return Upload(project, bodies, options, len(body))
 
 
-def ingested(upload: Upload, size: int, at_millis: int) -> Ingested:
-    """Return the answer to an upload of so many bytes that was taken."""
+def ingested(upload: Upload, at_millis: int) -> Ingested:
+    """Return the answer to an upload that was taken."""
     return Ingested(
-        events_ingested=len(upload.events), payload_size_bytes=size, server_upload_time=at_millis
+        events_ingested=len(upload.events),
+        payload_size_bytes=upload.size,
+        server_upload_time=at_millis,
     )
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from msgspec import Struct
 
 from proxy.settings.kinds import (
+    EXPOSURES_ALONGSIDE,
     MEBIBYTE,
-    NO_EXPOSURES,
     Capacity,
     Threshold,
     interval,
@@ -57,21 +57,18 @@ class Exposure(Struct, frozen=True, kw_only=True, rename="camel"):
 
     filter_capacity: Annotated[
         Capacity,
-        setting(
-            "How many exposures are remembered for 24 hours, to report each only once.",
-            unused=NO_EXPOSURES,
-        ),
+        setting("How many exposures are remembered for 24 hours, to report each only once."),
     ] = 1_048_576
     event_upload_threshold: Annotated[
-        Threshold, setting("Send as soon as this many exposures wait.", unused=NO_EXPOSURES)
+        Threshold, setting("Send as soon as this many exposures wait.")
     ] = 100
     event_upload_period_millis: Annotated[
         int,
-        interval("Send after this time even if fewer exposures wait.", ge=1, unused=NO_EXPOSURES),
+        interval("Send after this time even if fewer exposures wait.", ge=1),
     ] = 10_000
     use_batch_mode: Annotated[
         bool,
-        setting("Post to `/batch`; `false` posts to `/2/httpapi`.", unused=NO_EXPOSURES),
+        setting("Post to `/batch`; `false` posts to `/2/httpapi`.", unused=EXPOSURES_ALONGSIDE),
     ] = True
 
 

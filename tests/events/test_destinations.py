@@ -1,7 +1,7 @@
 from proxy.events.destinations import MOST_OPTION_BYTES, Pace, Way, destinations
-from proxy.events.event import ASSIGNMENT
+from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST
 from proxy.secret import Secret
-from proxy.settings.reporting import Assignment
+from proxy.settings.reporting import Assignment, Exposure
 from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits, payload
@@ -20,6 +20,7 @@ async def test_each_project_has_its_way(client: UpstreamClient, up: FakeUpstream
         projects=PROJECTS,
         urls=Urls(analytics=f"{up.url}/2/httpapi"),
         assignment=Assignment(event_upload_threshold=7, event_upload_period_millis=2500),
+        exposure=Exposure(event_upload_threshold=9, event_upload_period_millis=500),
     )
     up.on("POST", "/2/httpapi", answer(200))
 
@@ -31,9 +32,10 @@ async def test_each_project_has_its_way(client: UpstreamClient, up: FakeUpstream
     assert first.way == Way(
         limits=Limits(events=1000, size=1_000_000 - len(payload(KEY, [], b"")) - MOST_OPTION_BYTES),
         rest_seconds=30.0,
-        paces={ASSIGNMENT: Pace(threshold=7, period_seconds=2.5)},
+        pace=Pace(threshold=7, period_seconds=2.5),
+        paces={EXPOSURE: Pace(threshold=9, period_seconds=0.5)},
     )
-    assert first.way.pace_of("another") == Pace()
+    assert first.way.pace_of(ASSIGNMENT) == first.way.pace_of(INGEST) == first.way.pace
     assert first.origin == KEY.label, "it follows from the key alone"
     assert up.requests[0].json == {
         "api_key": "key-of-second",

@@ -47,9 +47,9 @@ def decoded(taken: Upload) -> list[dict[str, Any]]:
 def test_an_event_that_lacks_nothing_stays_as_it_came() -> None:
     raw = b'{ "insert_id":"i","time":1.0e12, "event_type" : "s\\u0065en","user_id":"bodies"}'
 
-    taken = read(b'{"api_key":"analytics-key","events":[%b , %b]}' % (raw, raw))
+    body = b'{"api_key":"analytics-key","events":[%b , %b]}' % (raw, raw)
 
-    assert taken == Upload(3, [raw, raw], b"{}")
+    assert read(body) == Upload(3, [raw, raw], b"{}", len(body))
 
 
 @pytest.mark.parametrize("lacking", [{}, {"insert_id": None}, {"insert_id": ""}])
@@ -142,16 +142,16 @@ def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_stays() -> None:
 
 
 def test_an_empty_upload_is_taken() -> None:
-    assert read(upload()) == Upload(3, [], b"{}")
+    assert read(upload()) == Upload(3, [], b"{}", len(upload()))
 
 
 def test_the_answer_has_the_four_members_that_clients_read() -> None:
-    taken = read(upload(event(), event()))
+    body = upload(event(), event())
 
-    assert msgspec.to_builtins(ingested(taken, 321, AT)) == {
+    assert msgspec.to_builtins(ingested(read(body), AT)) == {
         "code": 200,
         "events_ingested": 2,
-        "payload_size_bytes": 321,
+        "payload_size_bytes": len(body),
         "server_upload_time": AT,
     }
 

@@ -14,10 +14,11 @@ from proxy import tasks
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import java_hash
 from proxy.events.destinations import Destination, Pace, Way, destinations
-from proxy.events.tracker import MOST_FRESH, SLICE, Tracker
+from proxy.events.encoder import MOST_FRESH, SLICE
+from proxy.events.tracker import Tracker
 from proxy.metrics import Metrics
 from proxy.secret import Secret
-from proxy.settings.reporting import Assignment
+from proxy.settings.reporting import Assignment, Exposure
 from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits, Receipt
@@ -53,6 +54,7 @@ def tracker_to(
     return Tracker(
         destinations(settings, client),
         assignment,
+        Exposure(),
         Metrics(),
         spool_in(None, wall=lambda: NOW),
         clock=lambda: NOW,
@@ -299,7 +301,7 @@ async def test_metrics_keep_up_when_events_come_faster_than_they_are_encoded(
 async def test_metrics_are_brought_up_to_date_once_a_second_however_many_events_come() -> None:
     way = Way(limits=Limits(events=10, size=100_000))
     there = Destination("p", "origin", way, Upstream())
-    tracker = Tracker([there], Assignment(), Metrics(), spool_in(None))
+    tracker = Tracker([there], Assignment(), Exposure(), Metrics(), spool_in(None))
     seen = set()
 
     async with running(tracker):
@@ -477,6 +479,7 @@ def rigged(upstream: Upstream, **assignment: Any) -> Tracker:
     return Tracker(
         [Destination("p", "origin", way, post)],
         Assignment(**assignment),
+        Exposure(),
         Metrics(),
         spool_in(None),
         clock=lambda: NOW + asyncio.get_running_loop().time(),
@@ -521,6 +524,7 @@ async def test_a_defect_while_one_project_is_flushed_costs_no_other_project_its_
     tracker = Tracker(
         [Destination(label, label, way, post) for label, post in posts.items()],
         Assignment(),
+        Exposure(),
         Metrics(),
         spool_in(None),
         clock=lambda: NOW,
@@ -581,7 +585,7 @@ def durable_tracker(folder: Path, commit_seconds: float, upstream: Upstream) -> 
 
     spool = spool_in(folder, wall=lambda: NOW, commit_seconds=commit_seconds)
     there = Destination("p", "origin", Way(limits=Limits(events=100, size=100_000)), post)
-    return Tracker([there], Assignment(), Metrics(), spool, clock=lambda: NOW)
+    return Tracker([there], Assignment(), Exposure(), Metrics(), spool, clock=lambda: NOW)
 
 
 @pytest.mark.looptime

@@ -461,7 +461,7 @@ def test_settings_without_effect_are_named(tmp_path: Path) -> None:
     assert loaded({}, path).notices == (
         (
             f"{path}:7: configuration.exposure.useBatchMode: accepted, but without effect:"
-            " this version does not track exposures"
+            " exposures travel with assignments, as `assignment.useBatchMode` says"
         ),
         (
             f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix:"

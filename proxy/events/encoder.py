@@ -1,0 +1,117 @@
+"""From what was answered to encoded events, in slices, so that no request waits for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from proxy import logs, tasks
+from proxy.evaluation.outcomes import Outcome
+from proxy.events.assignment import assignment_event, told
+from proxy.events.event import EXPOSURE, Event
+from proxy.events.exposure import exposure_events
+from proxy.events.sender import Sender
+from proxy.events.subject import Subject
+from proxy.events.tally import Tally
+
+MOST_FRESH: Final = 8192
+SLICE: Final = 64
+GATHER_SECONDS: Final = 0.02
+
+log = logs.get("events")
+
+
+class Project(NamedTuple):
+    """What belongs to one project; its place among the projects tells it apart in filters."""
+
+    label: str
+    origin: str
+    place: int
+    tally: Tally
+    sender: Sender
+
+    def lose_to(self, error: Exception, kind: str) -> None:
+        """Count an event that cannot be made; of the first one, say why."""
+        if not self.tally.counts()["dropped"].get("error"):
+            log.error("an event cannot be made; more are only counted", exc_info=error)
+        self.tally.drop("error", 1, kind)
+
+
+class Fresh(NamedTuple):
+    """An answer whose events are not encoded yet; outcomes in the order of their flag keys.
+
+    `asked` are the flags that were asked for, empty for all.
+    """
+
+    project: Project
+    kind: str
+    subject: Subject
+    outcomes: list[Outcome]
+    asked: Collection[str]
+    at: float
+    key: int
+
+
+class Encoder:
+    """Encodes what is fresh and hands it to the senders; of too many, the oldest at once."""
+
+    def __init__(self, *, user_properties: bool) -> None:
+        self._user_properties = user_properties
+        self._fresh: deque[Fresh] = deque()
+        self._news = asyncio.Event()
+
+    def add(self, fresh: Fresh) -> None:
+        """Take over what is to be encoded."""
+        if not self._fresh:
+            self._news.set()
+        elif len(self._fresh) >= MOST_FRESH:
+            self._encode_next()
+        self._fresh.append(fresh)
+
+    def waiting(self) -> Counter[str]:
+        """Return how much waits, by the project's label."""
+        return Counter(fresh.project.label for fresh in self._fresh)
+
+    async def encode_some(self, longest_wait: float) -> None:
+        """Encode what is fresh, in slices; wait for it for at most so many seconds."""
+        if not self._fresh:
+            await tasks.wait_for_event(self._news, longest_wait)
+        self._news.clear()
+        if not self._fresh:
+            return
+        # Let some gather: the sender is then woken once for all of them.
+        await asyncio.sleep(GATHER_SECONDS)
+        # Only those that are here by now: under load there are always more.
+        slices = -(-len(self._fresh) // SLICE)
+        for _ in range(slices):
+            for _ in range(min(len(self._fresh), SLICE)):
+                self._encode_next()
+            await asyncio.sleep(0)
+
+    def encode_all(self) -> None:
+        """Encode everything now."""
+        while self._fresh:
+            self._encode_next()
+
+    def _encode_next(self) -> None:
+        fresh = self._fresh.popleft()
+        try:
+            self._encode(fresh)
+        except Exception as error:  # noqa: BLE001  one event's defect is not another's
+            fresh.project.lose_to(error, fresh.kind)
+
+    def _encode(self, fresh: Fresh) -> None:
+        project, kind, subject, outcomes, asked, at, key = fresh
+        millis = round(at * 1000)
+        if kind == EXPOSURE:
+            bodies = exposure_events(subject, outcomes, asked, millis)
+        else:
+            parts = [told(outcome) for outcome in outcomes]
+            with_properties = self._user_properties
+            bodies = [assignment_event(subject, parts, millis, user_properties=with_properties)]
+        if not bodies:
+            project.tally.of[kind].skipped += 1
+        for body in bodies:
+            project.sender.offer(Event(0, body, at, key, kind))
