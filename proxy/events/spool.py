@@ -160,7 +160,7 @@ class Spool:
         if at_once:
             self._disk.rest_no_longer()
         # What is begun is ended, even if whoever waits for it is cancelled.
-        work = tasks.start("spool commit", self._commit(self._numbers))
+        work = tasks.start("spool commit", self._commit())
         self._committing.add(work)
         work.add_done_callback(self._committing.discard)
         await asyncio.shield(work)
@@ -188,7 +188,9 @@ class Spool:
             "pending": {queue.label: queue.count for queue in self._queues.values()},
         }
 
-    async def _commit(self, last: int) -> None:
+    async def _commit(self) -> None:
+        # Of one moment: whoever waits from now on waits for a later number.
+        last = self._numbers
         awaited, self._awaited = self._awaited, []
         is_safe = False
         try:

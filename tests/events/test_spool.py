@@ -149,6 +149,24 @@ async def test_a_commit_is_awaited_by_whoever_asks(tmp_path: Path) -> None:
     await spool.close()
 
 
+async def test_what_comes_while_a_commit_begins_is_not_said_to_be_safe_too_early(
+    tmp_path: Path,
+) -> None:
+    spool, queue, _ = await opened(tmp_path, executor=ThreadPoolExecutor(1))
+    spool.offer(queue, draft(1))
+    begun = tasks.start("commit", spool.commit())
+    await asyncio.sleep(0)
+
+    spool.offer(queue, draft(2))
+    done = spool.committed()
+
+    assert done is not None
+    assert await done
+    assert await everything(tmp_path) == [1, 2]
+    await begun
+    await spool.close()
+
+
 async def test_many_events_are_committed_in_one_go_after_a_moment(tmp_path: Path) -> None:
     spool, queue, _ = await opened(tmp_path, commit_seconds=0.005, executor=ThreadPoolExecutor(1))
     written: list[int] = []
