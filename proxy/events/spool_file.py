@@ -252,7 +252,9 @@ def faults() -> Iterator[None]:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.text_factory = bytes
-    for statement in sql.SETTINGS:
+    connection.execute(sql.ALONE).fetchall()
+    (pages,) = connection.execute(sql.FILE_PAGES).fetchone()
+    for statement in (*(() if pages else sql.NEW_FILE), *sql.SETTINGS):
         connection.execute(statement).fetchall()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version not in (0, sql.VERSION):

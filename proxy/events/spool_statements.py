@@ -10,10 +10,12 @@ PAGE_BYTES: Final = 16_384
 LOG_PAGES: Final = 512  # the write-ahead log goes into the file at 8 MiB
 HEAD_ROWS: Final = 256  # looked at when the oldest have to go
 
+# First of all: the index of the log is then in memory, not in a file that a full disk refuses.
+ALONE: Final = "PRAGMA locking_mode = EXCLUSIVE"
+FILE_PAGES: Final = "PRAGMA page_count"
+# For a new file only: said again, they are written again.
+NEW_FILE: Final = (f"PRAGMA page_size = {PAGE_BYTES}", "PRAGMA auto_vacuum = INCREMENTAL")
 SETTINGS: Final = (
-    f"PRAGMA page_size = {PAGE_BYTES}",
-    "PRAGMA auto_vacuum = INCREMENTAL",
-    "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     f"PRAGMA wal_autocheckpoint = {LOG_PAGES}",

@@ -395,6 +395,33 @@ async def test_a_full_disk_costs_nothing_while_memory_has_room(small_disk: Path)
     await spool.close()
 
 
+@pytest.mark.needs("mount")
+async def test_what_a_killed_process_left_is_sent_though_the_disk_is_full(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    killed, its_queue, _ = await opened(tmp_path / "events")
+    for number in range(50):
+        killed.offer(its_queue, draft(number))
+    await killed.commit()
+    shutil.copytree(tmp_path / "events", small_disk / "events", ignore=lambda *_: [f"{NAME}-shm"])
+    fill(small_disk / "filler")
+
+    spool, queue, lost = await opened(small_disk / "events")
+    found = await take(spool, queue)
+    assert numbers([one.body for one in found]) == list(range(50))
+    spool.settle(queue, found)
+    spool.offer(queue, draft(50, size=100_000))
+    await spool.commit(at_once=True)
+    assert spool.status()["why"] == "the disk is full"
+    (small_disk / "filler").unlink()
+    await spool.commit(at_once=True)
+
+    assert await everything(small_disk / "events") == [50]
+    assert lost.by_reason == {}
+    await spool.close()
+    await killed.close()
+
+
 def remount(folder: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
 
