@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bench import workload
-from bench.server import HERE, KEY, drive, free_port, running, wait_for
+from bench.server import KEY, drive, free_port, running, wait_for
 
 ROUNDS = 5
 FLAGS = 20
@@ -87,6 +87,7 @@ configuration:
   port: {proxy_port}
   metrics: {{host: 127.0.0.1, port: {operators_port}}}
   serverUrl: http://127.0.0.1:{upstream_port}
+  cohortServerUrl: http://127.0.0.1:{upstream_port}
   analyticsServerUrl: http://127.0.0.1:{upstream_port}
   streamUpdates: false
   dataDir: {folder}/data
@@ -96,7 +97,7 @@ configuration:
         )
         here = [sys.executable, "-u"]
         stack.enter_context(
-            running(load_core, *here, str(HERE / "upstream.py"), str(upstream_port), str(flags))
+            running(load_core, *here, "-m", "bench.upstream", str(upstream_port), str(flags))
         )
         stack.enter_context(
             running(server_core, *here, "-m", "proxy", "serve", "--config", str(config))

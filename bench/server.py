@@ -128,6 +128,7 @@ configuration:
   port: {proxy_port}
   metrics: {{host: 127.0.0.1, port: {operators_port}}}
   serverUrl: http://127.0.0.1:{upstream_port}
+  cohortServerUrl: http://127.0.0.1:{upstream_port}
   analyticsServerUrl: http://127.0.0.1:{upstream_port}
   streamUpdates: false
   log: {{level: WARNING}}
@@ -135,7 +136,7 @@ configuration:
         )
         here = [sys.executable, "-u"]
         stack.enter_context(
-            running(load_core, *here, str(HERE / "upstream.py"), str(upstream_port), str(flags))
+            running(load_core, *here, "-m", "bench.upstream", str(upstream_port), str(flags))
         )
         stack.enter_context(running(server_core, *here, str(HERE / "hello.py"), str(hello_port)))
         stack.enter_context(

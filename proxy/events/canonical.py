@@ -73,12 +73,6 @@ def insert_id(user_id: str | None, device_id: str | None, text_hash: int, at_mil
     return f"{ids} {text_hash} {at_millis // DAY_MILLIS}"
 
 
-def key_of(text: str, seed: int) -> int:
-    """Return 128 bits that stand for `text`; the seed keeps outsiders from making texts meet."""
-    # Never hand the library a str: half a surrogate pair in it ends the process.
-    return mmh3.hash128(text.encode("utf-8", "surrogatepass"), seed)
-
-
 def _code_units(text: str) -> memoryview | bytes:
     if text.isascii():
         return text.encode()

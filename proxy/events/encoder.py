@@ -4,54 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Final
 
-from proxy import logs, tasks
-from proxy.evaluation.outcomes import Outcome
 from proxy.events.assignment import assignment_event, told
 from proxy.events.event import EXPOSURE, Event
 from proxy.events.exposure import exposure_events
-from proxy.events.sender import Sender
-from proxy.events.subject import Subject
-from proxy.events.tally import Tally
+from proxy.events.sieve import Fresh
 
 MOST_FRESH: Final = 8192
 SLICE: Final = 64
-GATHER_SECONDS: Final = 0.02
-
-log = logs.get("events")
-
-
-class Project(NamedTuple):
-    """What belongs to one project; its place among the projects tells it apart in filters."""
-
-    label: str
-    origin: str
-    place: int
-    tally: Tally
-    sender: Sender
-
-    def lose_to(self, error: Exception, kind: str) -> None:
-        """Count an event that cannot be made; of the first one, say why."""
-        if not self.tally.counts()["dropped"].get("error"):
-            log.error("an event cannot be made; more are only counted", exc_info=error)
-        self.tally.drop("error", 1, kind)
-
-
-class Fresh(NamedTuple):
-    """An answer whose events are not encoded yet; outcomes in the order of their flag keys.
-
-    `asked` are the flags that were asked for, empty for all.
-    """
-
-    project: Project
-    kind: str
-    subject: Subject
-    outcomes: list[Outcome]
-    asked: Collection[str]
-    at: float
-    key: int
 
 
 class Encoder:
@@ -60,13 +21,10 @@ class Encoder:
     def __init__(self, *, user_properties: bool) -> None:
         self._user_properties = user_properties
         self._fresh: deque[Fresh] = deque()
-        self._news = asyncio.Event()
 
     def add(self, fresh: Fresh) -> None:
         """Take over what is to be encoded."""
-        if not self._fresh:
-            self._news.set()
-        elif len(self._fresh) >= MOST_FRESH:
+        if len(self._fresh) >= MOST_FRESH:
             self._encode_next()
         self._fresh.append(fresh)
 
@@ -74,16 +32,9 @@ class Encoder:
         """Return how much waits, by the project's label."""
         return Counter(fresh.project.label for fresh in self._fresh)
 
-    async def encode_some(self, longest_wait: float) -> None:
-        """Encode what is fresh, in slices; wait for it for at most so many seconds."""
-        if not self._fresh:
-            await tasks.wait_for_event(self._news, longest_wait)
-        self._news.clear()
-        if not self._fresh:
-            return
-        # Let some gather: the sender is then woken once for all of them.
-        await asyncio.sleep(GATHER_SECONDS)
-        # Only those that are here by now: under load there are always more.
+    async def encode_some(self) -> None:
+        """Encode what is fresh by now, in slices."""
+        # No more than these: under load there are always more.
         slices = -(-len(self._fresh) // SLICE)
         for _ in range(slices):
             for _ in range(min(len(self._fresh), SLICE)):

@@ -70,16 +70,6 @@ def exposure_events(
     ]
 
 
-def exposure_text(canonical: str, outcomes: Sequence[Outcome], asked: Collection[str]) -> str:
-    """Return what makes two exposures the same: all results, and which of them were asked for."""
-    if not asked:
-        return canonical
-    flags = [outcome.flag_key for outcome in outcomes]
-    named = [flag for flag in flags if flag in asked]
-    # Whoever asks for a dependency later is exposed to it then, although the results are the same.
-    return canonical if len(named) == len(flags) else f"{canonical}\n{' '.join(named)}"
-
-
 def _is_exposure(outcome: Outcome) -> bool:
     return (
         outcome.track_exposure

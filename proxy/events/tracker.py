@@ -1,35 +1,29 @@
-"""The door to events: one call per answer, which costs the request a hash and an append."""
+"""The door to events: one call per answer, which costs the request an append."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any, Final
 
 from proxy import logs, tasks
 from proxy.evaluation.outcomes import Outcome
-from proxy.events.canonical import LONGEST_TEXT, identity_prefix, key_of
-from proxy.events.dedupe import Dedupe
 from proxy.events.destinations import Destination
-from proxy.events.encoder import Encoder, Fresh, Project
+from proxy.events.encoder import Encoder
 from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST, RECORD_BYTES, Event
-from proxy.events.exposure import exposure_text
 from proxy.events.sender import Sender
+from proxy.events.sieve import Project, Sieve
 from proxy.events.spool import Spool
-from proxy.events.subject import Subject, group_names, id_text
 from proxy.events.tally import Tally
 from proxy.metrics import Metrics
 from proxy.settings.reporting import Assignment, Exposure
 
+GATHER_SECONDS: Final = 0.02
 MEASURE_SECONDS: Final = 1.0
 
 log = logs.get("events")
-
-by_flag_key = attrgetter("flag_key")
 
 
 class Tracker:
@@ -52,18 +46,15 @@ class Tracker:
         self._enabled = assignment.enabled
         self._metrics = metrics
         self._spool = spool
-        self._seed = secrets.randbits(32)
-        self._filters = {
-            ASSIGNMENT: Dedupe(assignment.filter_capacity),
-            EXPOSURE: Dedupe(exposure.filter_capacity),
-        }
         self._encoder = Encoder(user_properties=assignment.user_properties)
         self._measured_at = float("-inf")
-        self._projects = []
+        self._projects: list[Project] = []
+        capacities = {ASSIGNMENT: assignment.filter_capacity, EXPOSURE: exposure.filter_capacity}
+        self._sieve = Sieve(self._projects, capacities, self._encoder.add)
         for place, destination in enumerate(destinations):
             tally = Tally(destination.label, metrics)
             sender = Sender(
-                destination, spool, tally, on_lost=self._forget, clock=clock, chance=chance
+                destination, spool, tally, on_lost=self._sieve.forget, clock=clock, chance=chance
             )
             self._projects.append(
                 Project(destination.label, destination.origin, place, tally, sender)
@@ -76,7 +67,7 @@ class Tracker:
     ) -> None:
         """Take note of an answer given at the second `at`; never waits, never raises."""
         if self._enabled:
-            self._offer(ASSIGNMENT, project_index, user, outcomes, at, asked=())
+            self._sieve.offer(ASSIGNMENT, project_index, user, outcomes, at)
 
     def expose(
         self,
@@ -90,7 +81,7 @@ class Tracker:
 
         Never waits, never raises.
         """
-        self._offer(EXPOSURE, project_index, user, outcomes, at, asked=asked)
+        self._sieve.offer(EXPOSURE, project_index, user, outcomes, at, asked=asked)
 
     def has_room(self, project_index: int, count: int, size: int) -> bool:
         """Tell whether so many more events with so many bytes push nothing else out.
@@ -143,7 +134,7 @@ class Tracker:
         """
         if self._spool.bounds.commit_seconds:
             return None
-        self._encoder.encode_all()
+        self._encode_all()
         return self._spool.committed()
 
     async def flush(self, deadline_seconds: float) -> int:
@@ -152,7 +143,7 @@ class Tracker:
         What is on disk is not: the next process sends it.
         """
         deadline = asyncio.get_running_loop().time() + deadline_seconds
-        self._encoder.encode_all()
+        self._encode_all()
         await self._spool.commit(at_once=True)
         await asyncio.gather(*(self._flush(project, deadline) for project in self._projects))
         await self._spool.commit(at_once=True)
@@ -176,6 +167,7 @@ class Tracker:
     def measure(self) -> None:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
         self._spool.measure()
+        self._sieve.sift()
         fresh = self._encoder.waiting()
         for label, _, _, tally, sender in self._projects:
             tally.measure()
@@ -186,6 +178,7 @@ class Tracker:
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each project what waits, what was answered last, and all counts."""
+        self._sieve.sift()
         return [
             {"project": project.label, **project.sender.status(), "counts": project.tally.counts()}
             for project in self._projects
@@ -199,71 +192,24 @@ class Tracker:
     def _most_taken(self) -> int:
         return self._spool.bounds.max_memory // 2
 
-    def _offer(
-        self,
-        kind: str,
-        place: int,
-        user: Mapping[str, Any],
-        outcomes: Sequence[Outcome],
-        at: float,
-        *,
-        asked: Collection[str],
-    ) -> None:
-        try:
-            self._note(kind, self._projects[place], user, outcomes, at, asked=asked)
-        except Exception as error:  # noqa: BLE001  the answer goes out whatever happens here
-            if 0 <= place < len(self._projects):
-                self._projects[place].lose_to(error, kind)
-
-    def _note(
-        self,
-        kind: str,
-        project: Project,
-        user: Mapping[str, Any],
-        outcomes: Sequence[Outcome],
-        at: float,
-        *,
-        asked: Collection[str],
-    ) -> None:
-        offers = project.tally.of[kind]
-        offers.offered += 1
-        user_id, device_id = user.get("user_id"), user.get("device_id")
-        if type(user_id) is not str:
-            user_id = id_text(user_id)
-        if type(device_id) is not str:
-            device_id = id_text(device_id)
-        if not outcomes or not (user_id or device_id):
-            offers.skipped += 1
-            return
-        ordered = sorted(outcomes, key=by_flag_key)
-        text = "".join([outcome.canonical for outcome in ordered])
-        if asked:
-            text = exposure_text(text, ordered, asked)
-        text = f"{project.place} {identity_prefix(user_id, device_id)}{text}"
-        key = key_of(text, self._seed)
-        if not self._filters[kind].first(key, at):
-            offers.filtered += 1
-            return
-        if len(user_id or "") > LONGEST_TEXT or len(device_id or "") > LONGEST_TEXT:
-            project.tally.drop("long_id", 1, kind)
-            return
-        groups = user.get("groups")
-        subject = Subject(user_id, device_id, group_names(groups) if groups else {})
-        self._encoder.add(Fresh(project, kind, subject, ordered, asked, at, key))
+    def _encode_all(self) -> None:
+        self._sieve.sift()
+        self._encoder.encode_all()
 
     async def _encode_for_ever(self) -> None:
         while True:
-            await self._encoder.encode_some(MEASURE_SECONDS)
+            if await tasks.wait_for_event(self._sieve.news, MEASURE_SECONDS):
+                self._sieve.news.clear()
+                # Let some gather: the sender is then woken once for all of them.
+                await asyncio.sleep(GATHER_SECONDS)
+            self._sieve.sift()
+            await self._encoder.encode_some()
             now = asyncio.get_running_loop().time()
             if now - self._measured_at >= MEASURE_SECONDS:
                 self._measured_at = now
                 self.measure()
                 for project in self._projects:
                     project.tally.report_drops(now)
-
-    def _forget(self, kind: str, key: int) -> None:
-        if kind in self._filters:
-            self._filters[kind].forget(key)
 
     def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
         self._metrics.loop_deaths.labels(name).inc()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy import __version__
 from proxy.events.canonical import identity_prefix, java_hash
-from proxy.events.exposure import exposed, exposure_events, exposure_text
+from proxy.events.exposure import exposed, exposure_events
 from proxy.events.subject import Subject
 from tests.events.builders import outcome
 
@@ -188,16 +188,3 @@ def test_what_an_outcome_adds_is_worked_out_once() -> None:
     one = outcome()
 
     assert exposed(one) is exposed(one)
-
-
-def test_evaluations_are_the_same_when_all_results_and_what_was_asked_for_are() -> None:
-    results = [outcome("a"), outcome("b")]
-    canonical = "u d a on b on "
-
-    def text(*asked: str) -> str:
-        return exposure_text(canonical, results, asked)
-
-    assert text() == canonical
-    assert text("b", "a", "unknown") == canonical
-    assert text("a") == text("a", "unknown") != canonical
-    assert text("a") != text("b")
