@@ -169,7 +169,7 @@ class Metrics:
         self.spool_bytes = self._gauge("spool_bytes", "Bytes of the disk that the spool uses.")
         self.spool_failures = self._counter(
             "spool_failures",
-            "Failures of the spool's disk: unusable for now, or damaged.",
+            "Failures of the spool's disk: unusable for now, hanging, or damaged.",
             "reason",
         )
         self.spool_commit_seconds = self._histogram(

@@ -1,13 +1,14 @@
 """From the answer to Amplitude's analytics: what is told of it, once, and surely.
 
 `tracker` is the door: one call per answer, which awaits nothing and raises nothing. Behind it, in
-the order of travel: `dedupe` (pure) says whether an event was told today, `encoder` has it made,
-`assignment`, `exposure`, `canonical`, `subject` and `encoding` (pure) say what it holds, `spool`
-keeps what waits, on disk or in memory, `sender` makes one project's events travel, `batches` (pure)
-cuts what fits one request, `answers` (pure) reads what upstream said, `tally` counts. Another door
-is `uploads`, for events that analytics SDKs made: `ingest` and `received` (pure) say which are
-taken, and `tracker` passes them on. Behind the spool: `queue` knows where each event of a project
-is, `disk` works beside the loop, `spool_file` is the file. Behind the sender: `due` and `backoff`
+the order of travel: `sieve` lets through what was not told today, by its key (`sameness`, pure) and
+the memory of keys (`dedupe`, pure), `encoder` has events made of it, `assignment`, `exposure`,
+`canonical`, `subject` and `encoding` (pure) say what they hold, `spool` keeps what waits, on disk
+or in memory, `sender` makes one project's events travel, `batches` (pure) cuts what fits one
+request, `answers` (pure) reads what upstream said, `tally` counts. Another door is `uploads`, for
+events that analytics SDKs made: `ingest` and `received` (pure) say which are taken, and `tracker`
+passes them on. Behind the spool: `queue` knows where each event of a project is, `disk` works
+beside the loop in its `worker`, `spool_file` is the file. Behind the sender: `due` and `backoff`
 say when. Nothing here evaluates a flag or opens a socket.
 
 Words: an event is *offered* by the request, *filtered* when it was told within a day, *fresh* until

@@ -171,6 +171,19 @@ class Queue:
         self.gone.difference_update(gone)
         self.on_written(len(events))
 
+    def written_late(self, numbers: Iterable[int], gone: Iterable[int]) -> None:
+        """Take note that these are on disk after all, and `gone` no longer."""
+        self.gone.difference_update(gone)
+        count = 0
+        for number in numbers:
+            if number in self._lane_of(number).memory:
+                self._forget(number)
+                count += 1
+            else:
+                # Its way has ended meanwhile.
+                self.gone.add(number)
+        self.on_written(count)
+
     def not_written(self) -> None:
         """Take note that what was being written is in memory only."""
         self._writing = 0

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +20,6 @@ from proxy.events.event import Event, Slip
 from proxy.events.queue import Lane, Lost, Queue
 from proxy.events.spool_file import Change, Committed
 from proxy.metrics import Metrics
-from proxy.settings.schema import Settings
 from proxy.upstream.analytics import Limits
 
 CHUNK_EVENTS: Final = 2000
@@ -40,24 +37,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = 1 << 30
     max_age_seconds: float = 72 * 3600.0
     max_memory: int = 64 * 1_048_576
-
-
-@asynccontextmanager
-async def open_spool(settings: Settings, metrics: Metrics) -> AsyncIterator[Spool]:
-    """Open the spool in the data directory, or in memory; what is left on disk stays there."""
-    bounds = Bounds(
-        commit_seconds=settings.events.commit_millis / 1000,
-        max_bytes=settings.events.max_bytes,
-        max_age_seconds=settings.events.max_age_millis / 1000,
-        max_memory=settings.assignment.max_pending_bytes,
-    )
-    folder = Path(settings.data_dir, "events") if settings.data_dir else None
-    spool = Spool(Disk(folder, metrics), bounds, metrics)
-    await spool.open()
-    try:
-        yield spool
-    finally:
-        await spool.close()
 
 
 class Spool:
@@ -78,6 +57,7 @@ class Spool:
         self._awaited: list[asyncio.Future[bool]] = []
         self._looked_at = float("-inf")
         disk.on_damage = self._lose_the_disk
+        disk.on_late = self._note_late
 
     async def open(self) -> None:
         """Open the disk, take note of what an earlier process left, drop what is too old of it."""
@@ -155,15 +135,20 @@ class Spool:
                 await asyncio.sleep(self.bounds.commit_seconds)
             await self.commit()
 
-    async def commit(self, *, at_once: bool = False) -> None:
-        """Bring the disk up to date, if it can be used; `at_once` even if it failed just now."""
+    async def commit(self, *, at_once: bool = False, within: float | None = None) -> None:
+        """Bring the disk up to date, if it can be used; `at_once` even if it failed just now.
+
+        Nobody waits for more than `within` seconds.
+        """
         if at_once:
             self._disk.rest_no_longer()
         # What is begun is ended, even if whoever waits for it is cancelled.
         work = tasks.start("spool commit", self._commit())
         self._committing.add(work)
         work.add_done_callback(self._committing.discard)
-        await asyncio.shield(work)
+        await asyncio.wait([work], timeout=within)
+        if work.done():
+            work.result()
 
     async def close(self) -> None:
         """Commit, and close the file; what is on disk stays there for the next process."""
@@ -261,8 +246,26 @@ class Spool:
         for label, queue in self._queues.items():
             queue.written(added[label], change.removed)
             queue.oldest_on_disk = done.oldest.get(label)
+        self._note_lost(done.lost)
+
+    def _note_late(self, change: Change, done: Committed) -> None:
+        """Take note of a change that was done when nobody waited for it any more."""
+        new = {event.number for _, event in change.added}
+        dropped = {slip.number for _, _, slip in done.lost}
+        added = defaultdict(list)
+        for label, event in change.added:
+            if event.number not in dropped:
+                added[label].append(event.number)
+        for label, queue in self._queues.items():
+            queue.written_late(added[label], change.removed)
+            queue.oldest_on_disk = done.oldest.get(label)
+        # What is in memory still is not lost.
+        self._note_lost(one for one in done.lost if one[2].number not in new)
+        self._tell()
+
+    def _note_lost(self, found: Iterable[tuple[str, str, Slip]]) -> None:
         lost: dict[tuple[str, str], list[Slip]] = defaultdict(list)
-        for reason, label, slip in done.lost:
+        for reason, label, slip in found:
             lost[reason, label].append(slip)
         for (reason, label), slips in lost.items():
             self._queues[label].lost_on_disk(reason, slips)

@@ -22,6 +22,8 @@ from proxy.settings.reporting import Assignment, Exposure
 
 GATHER_SECONDS: Final = 0.02
 MEASURE_SECONDS: Final = 1.0
+LEAST_COMMIT_SECONDS: Final = 2.0
+"""A stop in a hurry still waits so long for the disk."""
 
 log = logs.get("events")
 
@@ -143,9 +145,11 @@ class Tracker:
         What is on disk is not: the next process sends it.
         """
         deadline = asyncio.get_running_loop().time() + deadline_seconds
+        within = max(deadline_seconds, LEAST_COMMIT_SECONDS)
         self._encode_all()
-        await self._spool.commit(at_once=True)
+        await self._spool.commit(at_once=True, within=within)
         await asyncio.gather(*(self._flush(project, deadline) for project in self._projects))
+        # Not within a time: what is on disk must be known now. The disk's patience is the bound.
         await self._spool.commit(at_once=True)
         lost = sum(project.sender.give_up() for project in self._projects)
         kept = sum(len(project.sender) for project in self._projects)

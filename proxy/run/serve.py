@@ -17,7 +17,7 @@ from proxy.admin.pages import Pages
 from proxy.api.assembly import build_router, build_server
 from proxy.api.reports import Reports
 from proxy.events.destinations import destinations
-from proxy.events.spool import open_spool
+from proxy.events.opening import open_spool
 from proxy.events.tracker import Tracker
 from proxy.events.uploads import Uploads
 from proxy.metrics import Metrics

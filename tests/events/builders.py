@@ -11,7 +11,7 @@ import msgspec
 from proxy.errors import UpstreamUnavailable
 from proxy.evaluation.model import Flag, Segment, Variant
 from proxy.evaluation.outcomes import Outcome
-from proxy.events.disk import Disk
+from proxy.events.disk import PATIENCE_SECONDS, Disk
 from proxy.events.spool import Bounds, Spool
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import SHORT_IDS, Receipt
@@ -95,9 +95,10 @@ def spool_in(
     *,
     wall: Callable[[], float] = clock,
     executor: Executor | None = None,
+    patience: float = PATIENCE_SECONDS,
     **bounds: Any,
 ) -> Spool:
     """Make a spool that is not open yet; in memory when there is no folder."""
     metrics = metrics or Metrics()
-    disk = Disk(folder, metrics, executor or AtOnce())
+    disk = Disk(folder, metrics, executor or AtOnce(), patience=patience)
     return Spool(disk, Bounds(**bounds), metrics, clock=wall)

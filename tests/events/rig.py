@@ -31,11 +31,12 @@ class Rig:
     ) -> None:
         bounds = {name: changes.pop(name) for name in Bounds.__struct_fields__ if name in changes}
         pace = {name: changes.pop(name) for name in Pace.__struct_fields__ if name in changes}
+        disk = {name: changes.pop(name) for name in ("executor", "patience") if name in changes}
         self.metrics = Metrics()
         self.lost: list[int] = []
         self.upstream = upstream
         self.tally = Tally("p", self.metrics)
-        self.spool = spool_in(folder, self.metrics, **bounds)
+        self.spool = spool_in(folder, self.metrics, **disk, **bounds)
         self.sender = Sender(
             Destination(
                 "p", "origin", Way(**{"limits": LIMITS, "pace": Pace(**pace), **changes}), upstream
