@@ -172,6 +172,9 @@ class Metrics:
             "Failures of the spool's disk: unusable for now, hanging, or damaged.",
             "reason",
         )
+        self.unsafe_answers = self._counter(
+            "unsafe_answers", "Answers that did not wait for a disk, though `commitMillis` is 0."
+        )
         self.spool_commit_seconds = self._histogram(
             "spool_commit_seconds", "Time to write waiting events to disk.", LATENCY_SECONDS
         )

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 EMPTY = b"\r\n"
 LONGEST_COMMIT_SECONDS = 1.0
 
-Durable = Callable[[], Awaitable[object] | None]
-"""Give what ends when all that was tracked is on disk, None if nothing has to be waited for."""
+Durable = Callable[[], Awaitable[bool] | None]
+"""Give what ends when all that was tracked is on disk, or cannot be; None: nothing to wait for."""
 
 
 class Written(web.StreamResponse):
@@ -225,11 +225,15 @@ class Carrier:
 
     async def _until_durable(self) -> None:
         waiting = None if self._durable is None else self._durable()
-        if waiting is not None:
-            # A disk that hangs must not silence us.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_COMMIT_SECONDS):
-                    await waiting
+        if waiting is None:
+            return
+        is_safe = False
+        # A disk that hangs must not silence us.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_COMMIT_SECONDS):
+                is_safe = await waiting
+        if not is_safe:
+            self._tally.answered_unsafely()
 
     def _finish(
         self, exchange: Exchange, content: StreamReader, headers: Mapping[str, str]

@@ -243,11 +243,13 @@ async def test_an_answer_can_wait_until_its_event_is_safe() -> None:
         assert not asked.done()
         waiting[0].set_result(True)
         assert (await asked).status == 200
+        assert served.counted("unsafe_answers_total") == 0
 
         hung = await served.get("/sdk/v2/vardata")
         assert hung.status == 200, "a disk that hangs silences nobody"
         assert set(msgspec.json.decode(hung.body)) >= {"plain"}
         assert len(waiting) == 2
+        assert served.counted("unsafe_answers_total") == 1
 
 
 async def test_an_answer_goes_at_once_when_nothing_is_to_be_written() -> None:
