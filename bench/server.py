@@ -58,13 +58,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(core: int, *command: str, env: dict[str, str] | None = None) -> Iterator[None]:
+def running(core: int, *command: str, env: dict[str, str] | None = None) -> Iterator[int]:
+    """Run a command on one core until the block is left; yield its process id."""
+
     def pin() -> None:
         os.sched_setaffinity(0, {core})
 
     process = subprocess.Popen(command, env={**os.environ, **(env or {})}, preexec_fn=pin)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
