@@ -90,17 +90,27 @@ class Watch:
 class Asker:
     """Asks for the liveness of the proxy, and for a user's variant, over one connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
         self.port = port
+        self.clocks = Path(f"/proc/{pid}/schedstat"), Path("/proc/thread-self/schedstat")
         self.wire = socket.create_connection(("127.0.0.1", port))
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.took: list[float] = []
+        self.began: list[float] = []
+        self.ousted: list[float] = []
+        """How long the event loop, or this program, only waited for its core."""
+
+    def waited_for_core(self) -> float:
+        return sum(int(clock.read_bytes().split()[1]) for clock in self.clocks) / 1e9
 
     def ping(self) -> None:
+        waited = self.waited_for_core()
         began = time.perf_counter()
+        self.began.append(began)
         self.wire.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
         assert self.wire.recv(65536).startswith(b"HTTP/1.1 200")
         self.took.append(time.perf_counter() - began)
+        self.ousted.append(self.waited_for_core() - waited)
 
     def variant(self, user_id: str) -> str | None:
         request = urllib.request.Request(
@@ -116,6 +126,18 @@ class Asker:
         cuts = statistics.quantiles(self.took, n=1000)
         rest = f"p99 {cuts[989] * 1e3:.2f}, p99.9 {cuts[998] * 1e3:.2f}"
         return f"median {cuts[499] * 1e3:.2f}, {rest}, longest {max(self.took) * 1e3:.1f} ms"
+
+    def forget(self) -> None:
+        for noted in (self.took, self.began, self.ousted):
+            noted.clear()
+
+    def longest(self) -> str:
+        took, began, ousted = max(zip(self.took, self.began, self.ousted, strict=True))
+        own = max(t - o for t, o in zip(self.took, self.ousted, strict=True))
+        return (
+            f"the longest ({took * 1e3:.1f} ms, {ousted * 1e3:.1f} of them for the core) began"
+            f" after {began - self.began[0]:.1f} s; the longest without the core {own * 1e3:.1f} ms"
+        )
 
     def for_seconds(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -146,7 +168,7 @@ def load(members: int, count: int) -> None:
             running(cores[0], *serve) as pid,
         ):
             wait_for(f"http://127.0.0.1:{operators}/readyz")
-            report(folder, Watch(pid), Asker(port), (members, cohorts, known))
+            report(folder, Watch(pid), Asker(port, pid), (members, cohorts, known))
         os.sched_setaffinity(0, set(cores))
 
 
@@ -156,7 +178,7 @@ def report(folder: Path, watch: Watch, asker: Asker, asked: tuple[int, list[str]
     print(f"{len(cohorts):,} x {members:,} members, proxy and builder on one core", flush=True)
     print(f"  before   answers {asker.millis()}")
     before = memory_of(str(watch.pid), "RssAnon")
-    asker.took.clear()
+    asker.forget()
     watch.thread.start()
     (folder / "flags.json").write_bytes(msgspec.json.encode([flag(cohorts)]))
     began = time.monotonic()
@@ -173,6 +195,7 @@ def report(folder: Path, watch: Watch, asker: Asker, asked: tuple[int, list[str]
     watch.over.set()
     watch.thread.join()
     print(f"  loading  answers {asker.millis()}")
+    print(f"           {asker.longest()}")
     rate = members * len(cohorts) / seconds / 1e6
     print(f"  loaded   in {seconds:.1f} s, {rate:.2f} M members/s with download and commit")
     print(f"  peak     {watch.peak:.0f} MiB resident, {watch.peak_private:.0f} private")

@@ -11,6 +11,7 @@ import msgspec
 from proxy.api import sockets
 from proxy.api.assembly import build_router, build_server
 from proxy.api.carrier import Durable
+from proxy.api.cohorts import Library
 from proxy.api.reports import Reports
 from proxy.api.server import ClientServer
 from proxy.api.uploads import Desk
@@ -81,6 +82,7 @@ class Served(NamedTuple):
     cohorts: dict[tuple[str, str], list[str]]
     held: dict[tuple[int, str], Any]
     exposed: list[Exposed]
+    damaged: list[tuple[int, Any]]
 
     async def get(self, target: str, **headers: str) -> Answer:
         return await self.ask("GET", target, headers)
@@ -157,6 +159,7 @@ async def serving(
     ready = [True]
     cohorts: dict[tuple[str, str], list[str]] = {}
     held: dict[tuple[int, str], Any] = {}
+    damaged: list[tuple[int, Any]] = []
     snapshot = builders.snapshot(FLAGS if flags is None else flags)
     board.authorise(snapshot.deployment)
     board.publish(KEY, snapshot)
@@ -173,13 +176,13 @@ async def serving(
         wall_clock,
         is_ready=lambda: ready[0],
         memberships_of=lambda _deployment, *member: memberships(cohorts, member),
-        find_cohort=lambda *name: held.get(name, "unknown"),
+        library=Library(lambda *name: held.get(name, "unknown"), lambda *of: damaged.append(of)),
     )
     server = build_server(router, chosen, metrics, wall_clock, durable=durable)
     bound = sockets.bind("127.0.0.1", 0)
     port = bound[0].getsockname()[1]
     await server.open(bound)
     try:
-        yield Served(port, board, metrics, tracked, server, ready, cohorts, held, exposed)
+        yield Served(port, board, metrics, tracked, server, ready, cohorts, held, exposed, damaged)
     finally:
         await server.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.api.carrier import Carrier, Durable
-from proxy.api.cohorts import Cohorts, FindCohort, no_cohort
+from proxy.api.cohorts import NO_LIBRARY, Cohorts, Library
 from proxy.api.credentials import Gate, ProjectGate
 from proxy.api.downloads import Downloads
 from proxy.api.flags import Flags
@@ -35,7 +35,7 @@ def build_router(
     *,
     is_ready: Callable[[], bool],
     memberships_of: MembershipsOf = no_memberships,
-    find_cohort: FindCohort = no_cohort,
+    library: Library = NO_LIBRARY,
 ) -> Router:
     """Return what answers requests, free of sockets."""
     vardata = Vardata(reports, settings, metrics, clock, memberships_of)
@@ -43,7 +43,7 @@ def build_router(
     uploads = None if reports.desk is None else Uploads(reports.desk)
     routes = table(vardata, Flags(settings), Health(is_ready), uploads)
     project_gate = ProjectGate(settings.projects, rejected=metrics.rejected, clock=clock)
-    cohorts = Cohorts(project_gate, find_cohort, metrics.rejected)
+    cohorts = Cohorts(project_gate, library, metrics.rejected)
     memberships = MembershipLists(memberships_of, settings)
     return Router(routes, gate, metrics.rejected, prefixes(cohorts, memberships))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -24,6 +25,9 @@ FindCohort = Callable[[int, str], "Cohort | Literal['loading', 'unknown']"]
 targeted. `unknown` is final for the SDK that asks.
 """
 
+OnDamaged = Callable[[int, "Cohort"], None]
+"""Hears which cohort of a project, by its index, cannot be sent as it lies on the disk."""
+
 DEFAULT_MOST_MEMBERS = 2**31 - 1
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 LEAVES_ANSWERS_UNREAD = "experiment-python-server"
@@ -38,12 +42,27 @@ def no_cohort(_project_index: int, _cohort_id: str) -> Literal["unknown"]:
     return "unknown"
 
 
+def take_no_note(_project_index: int, _cohort: Cohort) -> None:
+    """Do nothing about a damaged cohort."""
+
+
+class Library(NamedTuple):
+    """Where cohorts are found, and who hears of those that are damaged."""
+
+    find: FindCohort = no_cohort
+    on_damaged: OnDamaged = take_no_note
+
+
+NO_LIBRARY = Library()
+
+
 class Cohorts:
     """Serves the cohorts of a project as they lie on disk; never reads one itself."""
 
-    def __init__(self, gate: ProjectGate, find: FindCohort, rejected: Counter) -> None:
+    def __init__(self, gate: ProjectGate, library: Library, rejected: Counter) -> None:
         self._admit = gate.admit
-        self._find = find
+        self._find = library.find
+        self._on_damaged = library.on_damaged
         self._pending = rejected.labels("pending")
 
     def download(self, request: Request) -> Response:
@@ -71,7 +90,11 @@ class Cohorts:
         if whole_number(fields.get("lastModified", "")) == cohort.last_modified:
             return UNCHANGED
         stored = StoredBody(
-            cohort.packed, cohort.packed_bytes, cohort.plain_bytes, f"cohort {cohort.cohort_id}"
+            cohort.packed,
+            cohort.packed_bytes,
+            cohort.plain_bytes,
+            f"cohort {cohort.cohort_id}",
+            partial(self._on_damaged, project_index, cohort),
         )
         return Response(200, b"", JSON, stored=stored)
 

@@ -47,6 +47,7 @@ class Source:
 
     def __init__(self, stored: StoredBody, *, packed: bool) -> None:
         self.name = stored.name
+        self.on_damaged = stored.on_damaged
         self.length = stored.packed_bytes if packed else stored.plain_bytes
         self.first = b""
         self._stored = stored
@@ -170,7 +171,7 @@ class Downloads:
         except Damaged as error:
             self.end(source)
             self._missing.inc()
-            self._complaints.tell(what=source.name, reason=str(error))
+            self._complain(source, error)
             return unavailable("This cannot be read at the moment"), None
         except BaseException:
             self.end(source)
@@ -191,7 +192,7 @@ class Downloads:
                 piece = await self._in_thread(source.read)
         except Damaged as error:
             self._cut.labels("damaged").inc()
-            self._complaints.tell(what=source.name, reason=str(error))
+            self._complain(source, error)
             raise ConnectionAbortedError from error
         except ConnectionError:
             self._cut.labels("client_left").inc()
@@ -206,6 +207,10 @@ class Downloads:
             self._readers.submit(source.close)
         except RuntimeError:  # closed already
             source.close()
+
+    def _complain(self, source: Source, error: Damaged) -> None:
+        self._complaints.tell(what=source.name, reason=str(error))
+        source.on_damaged()
 
     def close(self) -> None:
         """Let the threads end; downloads that are under way are to be cut off before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,12 +31,16 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class StoredBody(msgspec.Struct, frozen=True):
-    """A body that lies on disk as gzip, with its length packed and plain; `name` is for logs."""
+    """A body that lies on disk as gzip, with its length packed and plain; `name` is for logs.
+
+    `on_damaged` is called when it turns out to be broken, or gone.
+    """
 
     path: Path
     packed_bytes: int
     plain_bytes: int
     name: str
+    on_damaged: Callable[[], None] = lambda: None
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ class Keeping:
             timings=cohort_timings_of(settings),
             max_size=settings.max_cohort_size,
         )
-        cohorts = [
+        self._cohorts = [
             CohortsLoop(
                 project.label,
                 index,
@@ -58,7 +58,7 @@ class Keeping:
             for index, project in enumerate(settings.projects)
         ]
         means = means_for(timings_of(settings), client, board, self.store, metrics)
-        self.syncer = Syncer(settings.projects, means, cohorts)
+        self.syncer = Syncer(settings.projects, means, self._cohorts)
 
     async def open(self, loops: Loops, opened: AsyncExitStack) -> None:
         """Open the store, then start to sync; leaving `opened` ends with the last commit."""
@@ -82,3 +82,7 @@ class Keeping:
         if cohort is not None:
             return cohort
         return "loading" if self.syncer.may_target(project_index, cohort_id) else "unknown"
+
+    def renew_cohort(self, project_index: int, cohort: Cohort) -> None:
+        """Get a project's cohort anew whose body on the disk is damaged."""
+        self._cohorts[project_index].renew(cohort)

@@ -15,6 +15,7 @@ import uvloop
 from proxy import __version__, logs, tasks
 from proxy.admin.pages import Pages
 from proxy.api.assembly import build_router, build_server
+from proxy.api.cohorts import Library
 from proxy.api.reports import Reports
 from proxy.events.destinations import destinations
 from proxy.events.opening import open_spool
@@ -119,7 +120,7 @@ async def _open(
         tasks.wall_clock,
         is_ready=house.is_ready,
         memberships_of=kept.memberships_of,
-        find_cohort=kept.find_cohort,
+        library=Library(kept.find_cohort, kept.renew_cohort),
     )
     durable = None if settings.events.commit_millis else tracker.durable
     server = build_server(router, settings, metrics, tasks.wall_clock, durable=durable)

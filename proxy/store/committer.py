@@ -58,15 +58,17 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, "store")
         # What was found when the directory became ours; None once it is taken in.
         self._found: Found | None = None
-        # Whether large files can be made in the data directory.
+        # Whether large files can be made in the data directory, and until when all the same not.
         self._usable = False
+        self._refuses_until: float | None = None
         self._closed = False
 
     @property
     def workspace(self) -> Path | None:
         """Where large files are made at present; None when no place takes them."""
-        if self.writer is not None and self._usable:
-            return self.writer.directory.files_path
+        # Where there is no other place, one that refused is better than none.
+        if self._is_usable() or (self._usable and self._private.path is None):
+            return self.files_path
         return self._private.path
 
     @property
@@ -82,6 +84,15 @@ class Committer:
     def wake(self) -> None:
         """Look whether there is something to write."""
         self._news.set()
+
+    def refused(self, folder: Path) -> None:
+        """Look soon whether `folder` is there, and make large files elsewhere for a while."""
+        if folder == self.files_path:
+            # A commit without large files may go well on a disk that is too full for them.
+            self._refuses_until = self._now() + self._timing.pace.longest_retry
+        self._timing.doubt()
+        self._ledger.changed = True
+        self.wake()
 
     async def open(self) -> Found:
         """Return what is there; what stands in the way is told, and tried again by `run`."""
@@ -224,8 +235,13 @@ class Committer:
         self._metrics.store_bytes.set(outcome.bytes)
 
     async def _ensure_workspace(self) -> None:
-        if not self._usable:
+        if not self._is_usable():
             await self._do(self._private.make)
+
+    def _is_usable(self) -> bool:
+        if self._refuses_until is not None and self._now() >= self._refuses_until:
+            self._refuses_until = None
+        return self._usable and self._refuses_until is None
 
     async def _do(
         self, step: Callable[Given, Done], *given: Given.args, **named: Given.kwargs

@@ -32,8 +32,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What lies in a data directory.
 
     `state` is what its manifest says, `previous` what the one before says; `usable` holds of each
-    record the newest version whose files are there, `older` the version to take when that turns
-    out damaged. `whole` tells that the manifest itself is good and not only the one before it.
+    record the newest version whose files are there, or where no version is whole what is left of
+    the newest; `older` is the version to take when that turns out damaged. `whole` tells that the
+    manifest itself is good and not only the one before it.
     """
 
     state: Records = {}
@@ -68,7 +69,7 @@ def load(directory: Directory, disk: Disk) -> Found:
     """
     found = _load(directory, disk)
     for _ in range(TRIES - 1):
-        if directory.owned or len(found.usable) == len(found.state):
+        if directory.owned or found.usable == found.state:
             break
         found = _load(directory, disk)
     return found
@@ -133,8 +134,9 @@ def _load(directory: Directory, disk: Disk) -> Found:
         there = [one for one in versions if _is_there(one, sizes)]
         if not _is_there(record, sizes):
             broken.append(" ".join(key))
-        if there:
-            usable[key] = there[0]
+        left = there or [rest for one in versions if (rest := _rest(one, sizes)) is not None]
+        if left:
+            usable[key] = left[0]
         if len(there) == len(versions) and previous.get(key, record) != record:
             older[key] = previous[key]
     if broken:
@@ -181,3 +183,9 @@ def _read(
 
 def _is_there(record: Record, sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(file.name) == file.size for file in record.files.values())
+
+
+def _rest(record: Record, sizes: Mapping[str, int]) -> Record | None:
+    """Return a record with those of its files that are there; None when that is none of them."""
+    files = {role: file for role, file in record.files.items() if sizes.get(file.name) == file.size}
+    return msgspec.structs.replace(record, files=files) if files else None

@@ -146,6 +146,13 @@ class Store:
         self._ledger.forget((kind, id))
         self._committer.wake()
 
+    def refused(self, folder: Path) -> None:
+        """Note that `folder`, the workspace until now, did not take a large file.
+
+        It is made again if it is gone; a data directory is not the workspace for a while then.
+        """
+        self._committer.refused(folder)
+
     # --- the life of it -----------------------------------------------------------------------
 
     async def open(self) -> None:

@@ -63,3 +63,7 @@ class Timing:
             return False
         self._checked = now
         return True
+
+    def doubt(self) -> None:
+        """Let the directory be looked through at the next attempt."""
+        self._checked = -math.inf

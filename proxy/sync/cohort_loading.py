@@ -58,7 +58,7 @@ class Loader:
         try:
             result = await self._ask(wanted, load, folder)
         except (UpstreamError, CohortError) as error:
-            result = Result.of(error)
+            result = self._failed(error, folder)
         if result.outcome in FAILURES:
             counters["cohort_download_failure"].inc()
         return result
@@ -73,8 +73,13 @@ class Loader:
         try:
             result = await self._build(wanted, load, job, saved.confirmed_at)
         except CohortError as error:
-            return Result.of(error)
+            return self._failed(error, folder)
         return Result(outcome="rebuilt") if result.outcome == "changed" else result
+
+    def _failed(self, error: UpstreamError | CohortError, folder: Path) -> Result:
+        if isinstance(error, NoRoom):
+            self._workshop.store.refused(folder)
+        return Result.of(error)
 
     async def _ask(self, wanted: Wanted, load: Load, folder: Path) -> Result:
         await _look_after(wanted)

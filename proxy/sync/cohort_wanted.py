@@ -61,7 +61,7 @@ class Saved:
 class Wanted:
     """The state of one cohort; `here` is what is on the shelf of it.
 
-    `since` is when it was first wanted and `left_at` when nobody needed it any more, both on the
+    `since` is when it was first needed and `left_at` when nobody needed it any more, both on the
     loop's clock; `confirmed_at` is upstream's last word for what is here, in seconds since 1970;
     `last` is how the last attempt ended.
     """
@@ -76,16 +76,21 @@ class Wanted:
     confirmed_at: float = 0.0
     needed_by: set[Secret] = field(default_factory=set)
     needed: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """The next attempt is due at once."""
     left_at: float | None = None
     last: Result | None = None
     hopeless: bool = False
     absences: int = 0
     unsound: bool = False
     """The packed body of what is here is damaged: upstream's is taken even if it is no newer."""
+    doubted_at: float | None = None
+    """When a damaged body was last hurried for, on the loop's clock."""
     refused_version: int | None = None
     """`lastModified` of a version that had too many members."""
     saved: Saved | None = None
     load: Load | None = None
+    _was: str | None = None
 
     def given_up(self, now: float, wait: float) -> bool:
         """Tell whether no flag should wait for it (any longer)."""
@@ -97,7 +102,10 @@ class Wanted:
         self.needed.set()
         self.left_at = None
         if self.since is None:
-            self.since = now
+            # Flags that come to need it have not waited yet, whatever others did.
+            self.since, self.hopeless = now, False
+            if self.last is not None and self.last.retry_after is None:
+                self.hurry.set()
 
     def leave(self, deployment: Secret, now: float) -> None:
         """Note that a deployment's flags do not target it any more."""
@@ -105,6 +113,8 @@ class Wanted:
         if not self.needed_by:
             self.needed.clear()
             self.left_at = now
+            if self.here is None:
+                self.since = None
 
     def put(self, cohort: Cohort, index_bytes: int, as_of: float) -> None:
         """Note what is on the shelf now, its index's bytes on the disk, and upstream's word."""
@@ -134,10 +144,27 @@ class Wanted:
             self.absences = 0
         self.journal.note("cohort", result.outcome, result.detail)
 
+    def moved(self) -> bool:
+        """Tell whether it came, went or changed its group type since this was last asked."""
+        before, self._was = self._was, None if self.here is None else self.here.group_type
+        return before != self._was
+
     @property
     def gone(self) -> bool:
         """Whether upstream said often enough that it knows no such cohort."""
         return self.here is not None and self.absences >= ABSENCES_TO_GO
+
+    def doubt(self, cohort: Cohort, now: float, period: float) -> None:
+        """Note that the packed body of what was here of late is damaged.
+
+        What is damaged again within a `period` is not hurried for: then the disk is to blame.
+        """
+        if self.here is not cohort or self.unsound:
+            return
+        self.unsound = True
+        if self.doubted_at is None or now - self.doubted_at >= period:
+            self.doubted_at = now
+            self.hurry.set()
 
     def lose(self) -> None:
         """Note that nothing is on the shelf any more, as upstream knows no such cohort."""

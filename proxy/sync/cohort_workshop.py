@@ -13,7 +13,7 @@ from proxy.cohorts.shelf import Shelf
 from proxy.metrics import Metrics
 from proxy.store.store import Store
 from proxy.sync.cohort_verdicts import CohortTimings
-from proxy.sync.journal import Journal
+from proxy.sync.journal import Journal, Voice
 from proxy.sync.schedule import Draw
 from proxy.sync.turns import Turns
 from proxy.tasks import Clock, wall_clock
@@ -45,6 +45,6 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
         """Return a source of chance for the loop called `name`."""
         return random.Random(f"{self.seed}/{name}").random  # noqa: S311  spreads load, no secret
 
-    def journal(self, label: str) -> Journal:
-        """Return a new journal."""
-        return Journal(label, self.metrics, self.clock)
+    def journal(self, label: str, voice: Voice) -> Journal:
+        """Return a new journal that tells of trouble by `voice`."""
+        return Journal(label, self.metrics, self.clock, voice)

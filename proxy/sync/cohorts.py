@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any, Final, final
 
 from proxy import logs, tasks
+from proxy.cohorts.shelf import Cohort
 from proxy.evaluation.cohorts import Target
 from proxy.secret import Secret
+from proxy.sync.chorus import Chorus
 from proxy.sync.cohort_loading import Loader
 from proxy.sync.cohort_records import CohortRecords, Found
 from proxy.sync.cohort_showing import Showing
@@ -49,8 +51,11 @@ class CohortsLoop:
         self._needs: dict[Secret, frozenset[str]] = {}
         self._cohorts: dict[str, Wanted] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._voice = Chorus(label)
         self._running = False
         self._news = asyncio.Event()
+        # Something that was missing is here, or the other way round.
+        self._moves = asyncio.Event()
         self._showing = Showing(label, self._cohorts, workshop.metrics, workshop.clock)
 
     def need(self, deployment: Secret, targets: AbstractSet[Target]) -> None:
@@ -83,6 +88,17 @@ class CohortsLoop:
         """Return those that cannot be looked up, each with a reason fit for operators."""
         reasons = {target: self._lack(target) for target in sorted(targets)}
         return {target: reason for target, reason in reasons.items() if reason}
+
+    async def moved(self, targets: AbstractSet[Target], missing: AbstractSet[Target]) -> None:
+        """Return as soon as others of `targets` than those in `missing` are missing."""
+        while self.missing(targets).keys() == missing:
+            await self._moves.wait()
+
+    def renew(self, cohort: Cohort) -> None:
+        """Get a cohort anew whose packed body turned out damaged, unless it is replaced already."""
+        wanted = self._cohorts.get(cohort.cohort_id)
+        if wanted is not None:
+            wanted.doubt(cohort, _now(), self._timings.period)
 
     async def restore(self) -> None:
         """Put the cohorts that the store kept on the shelf; await it before `run`."""
@@ -124,7 +140,7 @@ class CohortsLoop:
         timings = self._timings
         wanted = Wanted(
             cohort_id=cohort_id,
-            journal=self._workshop.journal(f"{self.label}/{cohort_id}"),
+            journal=self._workshop.journal(f"{self.label}/{cohort_id}", self._voice),
             backoff=Backoff(self._draw, first=timings.first_retry, longest=timings.longest_pause),
             preparing=Backoff(
                 self._draw,
@@ -159,9 +175,10 @@ class CohortsLoop:
             wanted.journal.note("loop", "restarted")
         while True:
             await wanted.needed.wait()
+            wanted.hurry.clear()
             pause = await self._attempt(wanted)
             wanted.journal.expect(pause)
-            await asyncio.sleep(pause)
+            await tasks.wait_for_event(wanted.hurry, pause)
 
     async def _attempt(self, wanted: Wanted) -> float:
         """Try once, in turn, and return the pause until the next time."""
@@ -196,11 +213,15 @@ class CohortsLoop:
         # All who wait look for themselves whether it concerns them.
         self._news.set()
         self._news = asyncio.Event()
+        if wanted.moved():
+            self._moves.set()
+            self._moves = asyncio.Event()
 
     async def _keep_house(self) -> None:
         """Tell of long loads, get anew what was lost on the disk, and drop what nobody needs."""
         while True:
             await asyncio.sleep(self._timings.progress)
+            self._voice.tell()
             self._showing.tell_progress(self._timings.progress)
             for cohort_id in self._records.lost() & self._cohorts.keys():
                 self._cohorts[cohort_id].unsound = True

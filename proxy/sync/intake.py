@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal, final
+from collections.abc import Coroutine
+from typing import Any, Literal, final
 
 import msgspec
 
@@ -91,9 +92,7 @@ class Intake:
         """All cohorts that flags target, in force or waiting; None before the first flags."""
         if self._accepted is None:
             return None
-        snapshot = self._slot.snapshot
-        in_force = frozenset[Target]() if snapshot is None else snapshot.compiled.targets
-        return self._accepted.compiled.targets | in_force
+        return self._accepted.compiled.targets | self._targets_in_force
 
     async def take(self, body: bytes, source: Source, as_of: float) -> Verdict:
         """Put a body in force, if it is upstream's word of `as_of` (the loop's clock) and good.
@@ -150,20 +149,27 @@ class Intake:
         self._put_in_force(compiled, accepted, changed_at=kept.changed_at)
 
     async def run(self) -> None:
-        """Put what waits in force as soon as its cohorts are here or given up, for ever."""
+        """Put what waits in force as soon as its cohorts settle; tell when others come or go."""
         while True:
             self._news.clear()
             accepted = self._accepted
-            if accepted is None or not accepted.waiting:
+            if accepted is None:
                 await self._news.wait()
-            elif await self._settled(accepted):
-                await self._finish(accepted)
+            elif accepted.waiting:
+                if await self._comes_first(self._cohorts.settled(accepted.targets)):
+                    await self._finish(accepted)
+            elif await self._comes_first(self._missing_others()):
+                self._tell_missing()
 
     def missing(self) -> dict[Target, str]:
         """Return the cohorts that flags in force target and that are not here, with reasons."""
-        snapshot = self._slot.snapshot
-        targets = frozenset[Target]() if snapshot is None else snapshot.compiled.targets
+        targets = self._targets_in_force
         return self._cohorts.missing(targets) if targets else {}
+
+    @property
+    def _targets_in_force(self) -> frozenset[Target]:
+        snapshot = self._slot.snapshot
+        return frozenset[Target]() if snapshot is None else snapshot.compiled.targets
 
     @property
     def _key(self) -> str:
@@ -246,9 +252,12 @@ class Intake:
             self._cohorts.need(deployment.key, compiled.targets)
         self._tell_missing()
 
-    async def _settled(self, accepted: Accepted) -> bool:
-        """Wait for the cohorts of the accepted body; False when another one came meanwhile."""
-        waiting = tasks.start("cohorts settled", self._cohorts.settled(accepted.targets))
+    async def _missing_others(self) -> None:
+        await self._cohorts.moved(self._targets_in_force, self._teller.told_missing)
+
+    async def _comes_first(self, what: Coroutine[Any, Any, None]) -> bool:
+        """Wait until `what` has happened; False when another body came into force meanwhile."""
+        waiting = tasks.start("cohorts", what)
         news = tasks.start("news", _set(self._news))
         try:
             await asyncio.wait((waiting, news), return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, Protocol, final
 
 from proxy import logs
 from proxy.errors import UpstreamError, UpstreamGarbled, UpstreamRefused
@@ -27,12 +27,39 @@ KEY_HINT = ": upstream does not take this key"
 log = logs.get("sync")
 
 
+class Voice(Protocol):
+    """How trouble is told of, and its end."""
+
+    def trouble(self, of: str, what: str, outcome: str, why: str) -> None:
+        """Tell that there is trouble, or another one than before."""
+
+    def well(self, of: str, what: str, outcome: str) -> None:
+        """Tell that trouble is over."""
+
+
+@final
+class Plain:
+    """Logs every line."""
+
+    def trouble(self, of: str, what: str, outcome: str, why: str) -> None:
+        """Log a warning."""
+        log.warning("sync has trouble", of=of, what=what, outcome=outcome, why=why)
+
+    def well(self, of: str, what: str, outcome: str) -> None:
+        """Log that it goes well."""
+        log.info("sync goes well", of=of, what=what, outcome=outcome)
+
+
+PLAIN: Final[Voice] = Plain()
+
+
 @final
 class Journal:
     """The attempts on behalf of one deployment or project; `label` is fit for logs."""
 
-    def __init__(self, label: str, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, label: str, metrics: Metrics, clock: Clock, voice: Voice = PLAIN) -> None:
         self.label = label
+        self._voice = voice
         self.next_attempt_at: float | None = None
         self._metrics = metrics
         self._clock = clock
@@ -47,9 +74,9 @@ class Journal:
         before, self._last[what] = self._last.get(what), (outcome, detail)
         if outcome in CALM:
             if before is not None and before[0] not in CALM:
-                log.info("sync goes well", of=self.label, what=what, outcome=outcome)
+                self._voice.well(self.label, what, outcome)
         elif before != (outcome, detail):
-            log.warning("sync has trouble", of=self.label, what=what, outcome=outcome, why=detail)
+            self._voice.trouble(self.label, what, outcome, detail)
 
     def failed(self, what: str, error: UpstreamError) -> None:
         """Keep a failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 from proxy.evaluation.cohorts import Target
@@ -22,6 +23,9 @@ class Cohorts(Protocol):
 
     def missing(self, targets: frozenset[Target]) -> dict[Target, str]:
         """Return those that are not here, each with the reason."""
+
+    async def moved(self, targets: frozenset[Target], missing: AbstractSet[Target]) -> None:
+        """Return as soon as others of them than those in `missing` are missing."""
 
 
 def cohort_name(target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import final
 
 from proxy import logs
@@ -83,6 +84,11 @@ class Teller:
         if gone:
             names = sorted(map(cohort_name, gone))[:MOST_LINES_LOGGED]
             log.info("cohorts not missing any more", deployment=self._label, cohorts=names)
+
+    @property
+    def told_missing(self) -> AbstractSet[Target]:
+        """The cohorts that were last told to be missing."""
+        return self._missing.keys()
 
     @property
     def _label(self) -> str:

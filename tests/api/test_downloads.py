@@ -147,6 +147,7 @@ async def test_a_file_that_cannot_be_read_is_a_503_and_a_line_now_and_then(
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
 
+    assert served.damaged == [(0, cohort)] * 3
     assert served.counted("rejected_requests_total", reason="damaged") == 3
     assert served.counted("downloads_active") == 0
     assert log_lines.getvalue().count("cohort c1") == 1
@@ -179,6 +180,7 @@ async def test_a_file_that_breaks_in_the_middle_cuts_the_connection(
         with pytest.raises(CUT):
             await rest(reader, length)
 
+    assert served.damaged == [(0, cohort)]
     assert served.counted("downloads_cut_total", reason="damaged") == 1
     assert "cohort c1" in log_lines.getvalue()
     assert "Traceback" not in log_lines.getvalue()

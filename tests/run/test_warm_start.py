@@ -1,19 +1,23 @@
 """The whole proxy, twice on one data directory."""
 
+import asyncio
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from proxy.metrics import Metrics
 from proxy.secret import Secret
 from proxy.settings.schema import Settings
 from proxy.store.store import Store
 from tests.builders import API_KEY, KEY, condition, flag, segment
-from tests.fakes.upstream import FakeUpstream, json_answer
+from tests.fakes.upstream import FakeUpstream, json_answer, wait_for
 from tests.run.whole import AUTHORISED, FLAGS, Running, pointed_at, running
 
+GZIP_MAGIC = b"\x1f\x8b"
 COHORT = "/sdk/v1/cohort/c1"
 MEMBERS = {
     "cohortId": "c1",
@@ -97,6 +101,66 @@ async def test_cohorts_and_memberships_are_served_to_sdks(
                 assert response.status == status
         url = f"{proxy.clients}/sdk/v2/memberships/User/alice"
         assert await proxy.json_of(url) == ["c1"]
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "flipped"])
+async def test_with_a_broken_body_users_are_evaluated_and_sdks_asked_to_come_again(
+    upstream: FakeUpstream, tmp_path: Path, how: str
+) -> None:
+    serve_cohort(upstream)
+    settings = pointed_at(upstream.url, data_dir=str(tmp_path))
+    await first_life(settings)
+    break_body(tmp_path, how)
+    port = int(upstream.url.rpartition(":")[2])
+    await upstream.close()
+
+    async with running(settings) as proxy:
+        assert await variant(proxy, "alice") == "on"
+        assert await variant(proxy, "bob") is None
+        status, headers, _ = await download(proxy)
+        assert status == 503
+        assert int(headers["Retry-After"]) > 0
+        await upstream.open(port)
+        await download_comes(proxy)
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+async def test_a_body_that_breaks_while_it_is_served_is_got_anew(
+    upstream: FakeUpstream, tmp_path: Path, how: str
+) -> None:
+    serve_cohort(upstream)
+    async with running(pointed_at(upstream.url, data_dir=str(tmp_path))) as proxy:
+        await proxy.wait_for(proxy.operators + "/readyz", 200)
+        await download_comes(proxy)
+        break_body(tmp_path, how)
+        assert (await download(proxy))[0] == 503
+        await download_comes(proxy)
+
+
+def break_body(data: Path, how: str) -> None:
+    """Break the packed body of the only cohort."""
+    [path] = [one for one in (data / "files").iterdir() if one.read_bytes()[:2] == GZIP_MAGIC]
+    raw = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(raw[:-1])
+    elif how == "flipped":
+        path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+
+
+async def download(proxy: Running) -> tuple[int, Mapping[str, str], bytes]:
+    pair = b64encode(f"{API_KEY}:test-secret".encode()).decode()
+    basic = {"Authorization": f"Basic {pair}"}
+    async with proxy.session.get(proxy.clients + COHORT, headers=basic) as response:
+        return response.status, response.headers, await response.read()
+
+
+async def download_comes(proxy: Running) -> None:
+    """Ask as SDKs do until the cohort is there."""
+    async with asyncio.timeout(10):
+        while (answer := await download(proxy))[0] != 200:
+            await wait_for(0.01)
+    assert msgspec.json.decode(answer[2])["memberIds"] == ["alice"]
 
 
 async def test_who_restores_for_long_listens_already(

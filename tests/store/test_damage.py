@@ -384,3 +384,19 @@ async def test_a_set_aside_state_that_cannot_be_read_protects_everything(data: P
             store.keep("flags", "a", {"v": version})
             await store.commit()
         assert len(files_in(data)) == 4
+
+
+@pytest.mark.parametrize("damage", [cut, remove], ids=lambda one: one.__name__)
+async def test_what_is_left_of_a_record_is_found_and_kept(data: Path, damage: Damage) -> None:
+    async with opened(data) as store:
+        store.keep("cohorts", "a", {"v": 1}, bodies={"index": b"the index", "packed": b"the body"})
+    (broken,) = [path for path in (data / "files").iterdir() if path.read_bytes() == b"the body"]
+    damage(broken)
+    for _ in range(2):
+        async with opened(data) as store:
+            (record,) = store.records("cohorts")
+            assert meta_of(record) == {"v": 1}
+            assert await store.read(record, "index") == b"the index"
+            with pytest.raises(Damaged):
+                await store.read(record, "packed")
+            await store.commit()

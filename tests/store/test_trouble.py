@@ -486,3 +486,30 @@ async def test_an_instance_beside_the_first_finds_what_is_whole(data: Path) -> N
         async with opened(data) as second:
             assert await contents(second) == {"b": ({}, {"body": b"22"})}
             assert failures(second) == {"locked": 1, "damaged": 1}
+
+
+async def test_a_directory_that_refused_a_large_file_is_not_the_workspace_for_a_while(
+    data: Path,
+) -> None:
+    async with opened(data, pace=QUICK) as store:
+        inside = store.workspace
+        assert inside == data / "files"
+        store.refused(inside)
+        # Until there is another place, it is better than none.
+        assert store.workspace == inside
+        assert await store.commit()
+        assert store.workspace not in (None, inside)
+        await wait_until(lambda: store.workspace == inside, "way back")
+
+
+async def test_what_went_missing_is_noticed_when_a_large_file_is_refused(data: Path) -> None:
+    async with opened(data) as store:
+        store.keep("cohorts", "a", {}, files={"index": make_file(store.workspace, b"1")})
+        assert await store.commit()
+        for path in (data / "files").iterdir():
+            path.unlink()
+        assert await store.commit()
+        assert store.workspace is not None
+        store.refused(store.workspace)
+        assert not await store.commit()
+        assert store.lost == {("cohorts", "a")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set as AbstractSet
 
 from proxy.evaluation.cohorts import Target
 from proxy.secret import Secret
@@ -32,9 +33,18 @@ class Arrivals:
     def missing(self, targets: frozenset[Target]) -> dict[Target, str]:
         return dict.fromkeys(targets - self.here, "not asked for")
 
+    async def moved(self, targets: frozenset[Target], missing: AbstractSet[Target]) -> None:
+        while self.missing(targets).keys() == missing:
+            await self._news.wait()
+
     def come(self, *cohort_ids: str) -> None:
         """Let cohorts of users be here."""
         self.here |= users(*cohort_ids)
+        self._tell()
+
+    def go(self, *cohort_ids: str) -> None:
+        """Let cohorts of users be here no longer."""
+        self.here -= users(*cohort_ids)
         self._tell()
 
     def give_up(self, *cohort_ids: str) -> None:

@@ -168,8 +168,13 @@ def one_of(loop: CohortsLoop, cohort_id: str = "c") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def rigged(directory: Path | None, places: Path | None = None) -> AsyncIterator[CohortRig]:
-    """Open a rig with a data directory (or none), and a place for a workspace."""
+async def rigged(
+    directory: Path | None, places: Path | None = None, soft: float = 0.05
+) -> AsyncIterator[CohortRig]:
+    """Open a rig with a data directory (or none), and a place for a workspace.
+
+    `soft` is how many seconds the store may let pass without a look at the disk.
+    """
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(FakeUpstream())
         session = await stack.enter_async_context(open_session())
@@ -178,7 +183,7 @@ async def rigged(directory: Path | None, places: Path | None = None) -> AsyncIte
             directory,
             metrics,
             places=None if places is None else [places],
-            pace=Pace(commit=0.01, soft=0.05),
+            pace=Pace(commit=0.01, soft=soft),
         )
         await store.open()
         stack.push_async_callback(store.close)

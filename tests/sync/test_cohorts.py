@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -245,7 +246,7 @@ async def test_a_cohort_that_outgrows_the_limit_stays_as_it_was_and_is_flagged(
         # It shrinks, and is taken again.
         rig.on(cohort(["eve"], 6), answer(204))
         await wait_until(lambda: rig.version() == 6)
-        assert one_of(loop)["trouble"] == ""
+        await wait_until(lambda: one_of(loop)["trouble"] == "")
 
     assert age == 0
     assert rig.holds("eve")
@@ -290,6 +291,46 @@ async def test_a_cohort_that_is_unknown_three_times_in_a_row_goes(rig: CohortRig
             assert loop.missing(C) == {}
 
     assert [line["event"] for line in lines].count("cohort is gone upstream") == 1
+
+
+async def test_who_needs_a_cohort_anew_waits_for_it_anew(rig: CohortRig) -> None:
+    """Whatever became of it before; and it is asked for at once, unless upstream forbade that."""
+    rig.times(first_retry=3600, longest_retry=3600, wait=0.05)
+    rig.on(answer(503))
+    async with rig.wanting() as loop:
+        await loop.settled(C)
+        assert loop.pending(C) == frozenset()
+        loop.need(FIRST, frozenset())
+        rig.on(cohort(ANN, 5))
+        loop.need(FIRST, C)
+        assert loop.pending(C) == C
+        await loop.settled(C)
+        await wait_until(lambda: rig.holds("ann"))
+
+
+async def test_an_outage_of_many_cohorts_is_a_few_lines(rig: CohortRig) -> None:
+    names = [f"c{n}" for n in range(30)]
+    rig.times(progress=0.05)
+    for name in names:
+        rig.on(cohort(ANN, 5, cohort_id=name), answer(204), cohort_id=name)
+    with capture_logs() as lines:
+        async with rig.wanting(*names) as loop:
+            await loop.settled(targets(*names))
+            for name in names:
+                rig.on(answer(503), cohort_id=name)
+            await wait_until(lambda: all(one["trouble"] for one in loop.status()["cohorts"]))
+            await wait_until(lambda: counted(lines, "sync has more trouble") >= 25)
+            for name in names:
+                rig.on(answer(204), cohort_id=name)
+            await wait_until(lambda: counted(lines, "sync goes well with more") >= 25)
+
+    events = [line["event"] for line in lines]
+    assert events.count("sync has trouble") == events.count("sync goes well") == 5
+    assert counted(lines, "sync has more trouble") == 25
+
+
+def counted(lines: list[Any], event: str) -> int:
+    return sum(line["count"] for line in lines if line["event"] == event)
 
 
 async def test_four_are_downloaded_at_a_time_over_all_projects_and_first_loads_go_first(

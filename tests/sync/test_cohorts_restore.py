@@ -74,7 +74,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def damage(data: Path, *roles: str, how: Callable[[Path], None] = flip) -> None:
+Damage = Callable[[Path], None]
+every_damage = pytest.mark.parametrize("how", [flip, cut, Path.unlink])
+
+
+def damage(data: Path, *roles: str, how: Damage = flip) -> None:
     """Do some damage to files of the cohort that is kept."""
     manifest = msgspec.json.decode((data / "manifest.json").read_bytes())
     [files] = [files for files in find(manifest, "files") if "index" in files]
@@ -131,8 +135,11 @@ async def test_what_is_restored_and_not_needed_goes_in_time(data: Path) -> None:
         assert rig.up.requests == []
 
 
-async def test_a_damaged_index_is_built_anew_from_the_body_without_upstream(data: Path) -> None:
-    damage(data, "index")
+@every_damage
+async def test_a_damaged_index_is_built_anew_from_the_body_without_upstream(
+    data: Path, how: Damage
+) -> None:
+    damage(data, "index", how=how)
     with capture_logs() as lines:
         async with later(data) as (rig, loop):
             loop.need(FIRST, C)
@@ -170,8 +177,9 @@ async def test_a_damaged_body_is_got_anew_while_the_index_serves(data: Path) -> 
         assert rig.packed_is_there()
 
 
-async def test_an_index_alone_outlives_another_life(data: Path) -> None:
-    damage(data, "packed")
+@every_damage
+async def test_an_index_alone_outlives_another_life(data: Path, how: Damage) -> None:
+    damage(data, "packed", how=how)
     for _ in range(2):
         async with later(data) as (rig, loop):
             loop.need(FIRST, C)
@@ -195,10 +203,10 @@ async def test_when_both_files_are_damaged_the_cohort_is_loaded_again(data: Path
         assert rig.holds("ann")
 
 
-@pytest.mark.parametrize("how", [flip, cut, Path.unlink])
+@every_damage
 @pytest.mark.parametrize("roles", [["index"], ["packed"], ["index", "packed"]], ids=" ".join)
 async def test_whatever_the_damage_the_cohort_comes_back_whole(
-    data: Path, roles: list[str], how: Callable[[Path], None]
+    data: Path, roles: list[str], how: Damage
 ) -> None:
     damage(data, *roles, how=how)
     async with later(data) as (rig, loop):
@@ -334,6 +342,38 @@ async def test_files_that_vanish_are_got_anew(data: Path) -> None:
             await wait_until(rig.packed_is_there)
             assert rig.holds("ann")
             await wait_until(lambda: not rig.store.lost)
+
+
+async def test_a_body_that_turns_out_damaged_is_got_anew_at_once(data: Path) -> None:
+    async with later(data) as (rig, _):
+        rig.times(period=3600)
+        loop = rig.loop()
+        await loop.restore()
+        loop.need(FIRST, C)
+        rig.on(answer(204), cohort(ANN, 5))
+        async with rig.running(loop):
+            await rig.asked(1)
+            broken = rig.shelf.get(0, "c")
+            assert broken is not None
+            cut(broken.packed)
+            loop.renew(broken)
+            loop.renew(broken)
+            queries = await rig.asked(2)
+            assert "lastModified" not in queries[1]
+            await wait_until(lambda: rig.shelf.get(0, "c") is not broken)
+            assert rig.packed_is_there()
+            # What is replaced already does not matter, nor what is not here.
+            loop.renew(broken)
+            loop.renew(msgspec.structs.replace(broken, cohort_id="x"))
+            assert not one_of(loop)["packed_body_damaged"]
+
+            # A disk that breaks everything at once is not asked to at any pace.
+            here = rig.shelf.get(0, "c")
+            assert here is not None
+            loop.renew(here)
+            assert one_of(loop)["packed_body_damaged"]
+            assert one_of(loop)["next_attempt_in_seconds"] > 3000
+            assert len(await rig.asked(2)) == 2
 
 
 async def test_without_a_directory_nothing_is_restored() -> None:

@@ -83,10 +83,24 @@ async def test_a_cohort_that_is_given_up_is_waited_for_no_longer(waiting: Waitin
     [line] = [line for line in lines if line["log_level"] == "warning"]
     assert (line["cohort"], line["deployment"]) == ("c1", "alpha")
 
-    waiting.cohorts.come("c1")
-    with capture_logs() as lines:
-        await waiting.intake.take(NEW, "poll", 2)
-    assert [line["event"] for line in lines] == ["cohorts not missing any more"]
+
+async def test_cohorts_that_come_late_or_go_are_told_at_once(waiting: Waiting) -> None:
+    waiting.cohorts.give_up("c1")
+    await waiting.intake.take(NEW, "poll", 1)
+    for turn in (waiting.cohorts.come, waiting.cohorts.go, waiting.cohorts.come):
+        with capture_logs() as lines:
+            turn("c1")
+            await wait_until(lambda: lines)
+        missing = turn == waiting.cohorts.go
+        begins = "cohort missing" if missing else "cohorts not missing any more"
+        [line] = lines
+        assert line["event"].startswith(begins)
+
+    # A body that comes meanwhile is waited for all the same.
+    await waiting.intake.take(array(targeting("a", "c2")), "poll", 2)
+    assert waiting.intake.waiting == {"a": users("c2")}
+    waiting.cohorts.come("c2")
+    await waiting.settled()
 
 
 async def test_later_only_the_flag_that_needs_a_cohort_waits(waiting: Waiting) -> None:
