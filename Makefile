@@ -44,10 +44,11 @@ coverage: $(READY)
 
 FLOOR := 95
 
-bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks.
+bench: $(READY) bench/node_modules ## Measure evaluation, compiling and the whole server against their yardsticks, and what reporting costs.
 	$(BIN)/python -m bench.evaluation
 	$(BIN)/python -m bench.compile
 	$(BIN)/python -m bench.server
+	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.warm_start
 
 bench-cohorts: $(READY) ## Measure cohorts of 1 M, 50 M and 1,000 of 10,000: building, look-up, memory, stalls.

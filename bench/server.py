@@ -58,13 +58,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(core: int, *command: str, env: dict[str, str] | None = None) -> Iterator[None]:
+def running(core: int, *command: str, env: dict[str, str] | None = None) -> Iterator[int]:
+    """Run a command on one core until the block is left; yield its process id."""
+
     def pin() -> None:
         os.sched_setaffinity(0, {core})
 
     process = subprocess.Popen(command, env={**os.environ, **(env or {})}, preexec_fn=pin)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -128,6 +130,7 @@ configuration:
   port: {proxy_port}
   metrics: {{host: 127.0.0.1, port: {operators_port}}}
   serverUrl: http://127.0.0.1:{upstream_port}
+  cohortServerUrl: http://127.0.0.1:{upstream_port}
   analyticsServerUrl: http://127.0.0.1:{upstream_port}
   streamUpdates: false
   log: {{level: WARNING}}
@@ -135,7 +138,7 @@ configuration:
         )
         here = [sys.executable, "-u"]
         stack.enter_context(
-            running(load_core, *here, str(HERE / "upstream.py"), str(upstream_port), str(flags))
+            running(load_core, *here, "-m", "bench.upstream", str(upstream_port), str(flags))
         )
         stack.enter_context(running(server_core, *here, str(HERE / "hello.py"), str(hello_port)))
         stack.enter_context(

@@ -6,6 +6,9 @@ ProxyError
 │   ├── UpstreamUnavailable  no answer, a time-out, 408, 429 or 5xx: asking again makes sense
 │   ├── UpstreamRefused      401, 403 or another final 4xx: asking again changes nothing soon
 │   └── UpstreamGarbled      an answer whose body is not what the interface promises
+├── SpoolError               events cannot be kept on disk; the text is fit for operators
+│   ├── SpoolUnusable        not now: full, read-only, held by another process
+│   └── SpoolDamaged         what is there is of no use
 ├── CohortError              a cohort could not be made of what was downloaded
 │   ├── BodyBroken           the body is not a cohort, or not the one that was asked for
 │   ├── IndexBroken          an index file that cannot be used
@@ -54,6 +57,18 @@ class UpstreamRefused(UpstreamError):
 
 class UpstreamGarbled(UpstreamError):
     """An answer whose body is not what the interface promises."""
+
+
+class SpoolError(ProxyError):
+    """Events cannot be kept on disk; the text is fit for operators."""
+
+
+class SpoolUnusable(SpoolError):
+    """Not now: the disk is full, read-only, failing, or another process has the spool."""
+
+
+class SpoolDamaged(SpoolError):
+    """What is on disk is of no use."""
 
 
 class CohortError(ProxyError):

@@ -148,7 +148,8 @@ class Metrics:
     def _report(self) -> None:
         self.events = self._counter(
             "events",
-            "Events by what became of them: offered, skipped, filtered, sent, retried or held.",
+            "Events by what became of them: offered, skipped, filtered, spooled (written to disk),"
+            " sent, retried or held.",
             "project",
             "outcome",
         )
@@ -161,6 +162,21 @@ class Metrics:
         )
         self.events_oldest_age = self._gauge(
             "events_oldest_age_seconds", "Age of the oldest event waiting to be sent.", "project"
+        )
+        self.spool_on_disk = self._gauge(
+            "spool_on_disk", "1 while waiting events are written to disk, 0 while memory has them."
+        )
+        self.spool_bytes = self._gauge("spool_bytes", "Bytes of the disk that the spool uses.")
+        self.spool_failures = self._counter(
+            "spool_failures",
+            "Failures of the spool's disk: unusable for now, hanging, or damaged.",
+            "reason",
+        )
+        self.unsafe_answers = self._counter(
+            "unsafe_answers", "Answers that did not wait for a disk, though `commitMillis` is 0."
+        )
+        self.spool_commit_seconds = self._histogram(
+            "spool_commit_seconds", "Time to write waiting events to disk.", LATENCY_SECONDS
         )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

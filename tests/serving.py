@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -10,8 +10,11 @@ import msgspec
 
 from proxy.api import sockets
 from proxy.api.assembly import build_router, build_server
+from proxy.api.carrier import Durable
 from proxy.api.cohorts import Library
+from proxy.api.reports import Reports
 from proxy.api.server import ClientServer
+from proxy.api.uploads import Desk
 from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.outcomes import Outcome
 from proxy.metrics import Metrics
@@ -49,6 +52,14 @@ class Tracked(NamedTuple):
     at: float
 
 
+class Exposed(NamedTuple):
+    project_index: int
+    user: dict[str, Any]
+    outcomes: list[Outcome]
+    asked: Collection[str]
+    at: float
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -70,6 +81,7 @@ class Served(NamedTuple):
     ready: list[bool]
     cohorts: dict[tuple[str, str], list[str]]
     held: dict[tuple[int, str], Any]
+    exposed: list[Exposed]
     damaged: list[tuple[int, Any]]
 
     async def get(self, target: str, **headers: str) -> Answer:
@@ -133,12 +145,17 @@ def encoded(value: Any) -> str:
 
 @asynccontextmanager
 async def serving(
-    flags: list[dict[str, Any]] | None = None, settings: Settings | None = None
+    flags: list[dict[str, Any]] | None = None,
+    settings: Settings | None = None,
+    *,
+    desk: Desk | None = None,
+    durable: Durable | None = None,
 ) -> AsyncIterator[Served]:
     """Serve flags on a free port until the block is left."""
     board, metrics = Board(), Metrics()
     chosen = settings or builders.settings()
     tracked: list[Tracked] = []
+    exposed: list[Exposed] = []
     ready = [True]
     cohorts: dict[tuple[str, str], list[str]] = {}
     held: dict[tuple[int, str], Any] = {}
@@ -146,9 +163,14 @@ async def serving(
     snapshot = builders.snapshot(FLAGS if flags is None else flags)
     board.authorise(snapshot.deployment)
     board.publish(KEY, snapshot)
+    reports = Reports(
+        lambda *parts: tracked.append(Tracked(*parts)),
+        lambda *parts: exposed.append(Exposed(*parts)),
+        desk,
+    )
     router = build_router(
         board,
-        lambda *parts: tracked.append(Tracked(*parts)),
+        reports,
         chosen,
         metrics,
         wall_clock,
@@ -156,11 +178,11 @@ async def serving(
         memberships_of=lambda _deployment, *member: memberships(cohorts, member),
         library=Library(lambda *name: held.get(name, "unknown"), lambda *of: damaged.append(of)),
     )
-    server = build_server(router, chosen, metrics, wall_clock)
+    server = build_server(router, chosen, metrics, wall_clock, durable=durable)
     bound = sockets.bind("127.0.0.1", 0)
     port = bound[0].getsockname()[1]
     await server.open(bound)
     try:
-        yield Served(port, board, metrics, tracked, server, ready, cohorts, held, damaged)
+        yield Served(port, board, metrics, tracked, server, ready, cohorts, held, exposed, damaged)
     finally:
         await server.close()

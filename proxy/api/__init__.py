@@ -3,14 +3,15 @@
 Two halves. The first knows nothing of sockets: `messages` are plain values, `routes` finds who
 answers, `credentials` says for which deployment or project, `requests` reads users and flag keys in
 every form the SDKs send, `vardata`, `flags`, `cohorts`, `memberships` and `health` answer one
-resource each. The second carries those values over HTTP: `server` (aiohttp's low level: listening
-and leaving), `connection` (time and size of one connection), `parsing` (aiohttp's parser, watched),
-`carrier` (a request in, an answer out), `outbox` (answers sent together), `downloads` (bodies that
-lie on disk, in pieces), `wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets`
-(ceasing to listen without losing anybody), `tally` (counting), `complaints` (a line now and then).
+resource each, `uploads` takes what analytics SDKs tell. The second carries those values over HTTP:
+`server` (aiohttp's low level: listening and leaving), `connection` (time and size of one
+connection), `parsing` (aiohttp's parser, watched), `carrier` (a request in, an answer out),
+`bodies` (as they arrive), `outbox` (answers sent together), `downloads` (bodies that lie on disk,
+in pieces), `wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets` (ceasing to
+listen without losing anybody), `tally` (counting), `complaints` (a line now and then).
 
 Nothing here fetches, stores or reports: flags come from the board, cohorts from a callable that
-finds their files, assignments go to a callable.
+finds their files; assignments, exposures and uploads go to `reports`, which are callables too.
 
 Words: a *request* is a value with its body; an *exchange* is a request that was let in and waits
 for its body; a *target* is path and query as they came; to *leave* is to answer on while saying

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.api.carrier import Carrier
+from proxy.api.carrier import Carrier, Durable
 from proxy.api.cohorts import NO_LIBRARY, Cohorts, Library
 from proxy.api.credentials import Gate, ProjectGate
 from proxy.api.downloads import Downloads
@@ -15,9 +15,11 @@ from proxy.api.memberships import MembershipLists
 from proxy.api.routes import Router, prefixes, table
 from proxy.api.server import ClientServer
 from proxy.api.tally import Tally
-from proxy.api.vardata import MembershipsOf, Track, Vardata, no_memberships
+from proxy.api.uploads import Uploads
+from proxy.api.vardata import MembershipsOf, Vardata, no_memberships
 
 if TYPE_CHECKING:
+    from proxy.api.reports import Reports
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
     from proxy.snapshots.board import Board
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 def build_router(
     board: Board,
-    track: Track,
+    reports: Reports,
     settings: Settings,
     metrics: Metrics,
     clock: Clock,
@@ -36,9 +38,10 @@ def build_router(
     library: Library = NO_LIBRARY,
 ) -> Router:
     """Return what answers requests, free of sockets."""
-    vardata = Vardata(track, settings, metrics, clock, memberships_of)
+    vardata = Vardata(reports, settings, metrics, clock, memberships_of)
     gate = Gate(board, rejected=metrics.rejected, clock=clock)
-    routes = table(vardata, Flags(settings), Health(is_ready))
+    uploads = None if reports.desk is None else Uploads(reports.desk)
+    routes = table(vardata, Flags(settings), Health(is_ready), uploads)
     project_gate = ProjectGate(settings.projects, rejected=metrics.rejected, clock=clock)
     cohorts = Cohorts(project_gate, library, metrics.rejected)
     memberships = MembershipLists(memberships_of, settings)
@@ -46,11 +49,19 @@ def build_router(
 
 
 def build_server(
-    router: Router, settings: Settings, metrics: Metrics, clock: Clock
+    router: Router,
+    settings: Settings,
+    metrics: Metrics,
+    clock: Clock,
+    *,
+    durable: Durable | None = None,
 ) -> ClientServer:
-    """Return the server that carries the router's answers over HTTP."""
+    """Return the server that carries the router's answers over HTTP.
+
+    With `durable`, an answer waits until what is told of it is safe.
+    """
     downloads = Downloads(metrics, clock)
-    carrier = Carrier(router, downloads, settings.limits, Tally(metrics), clock)
+    carrier = Carrier(router, downloads, settings.limits, Tally(metrics), clock, durable=durable)
     server = ClientServer(carrier, settings.limits)
     metrics.http_active.set_function(server.connections_busy)
     return server

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
-from proxy.api.connection import BodyBroken, Connection
+from proxy.api.bodies import awaited_body
+from proxy.api.connection import Connection
 from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
 from proxy.api.packing import Packer, accepts_gzip
 from proxy.api.routes import OTHER, Exchange, Router
-from proxy.api.wire import CLOSE, CONTINUE, STAY, Wire
+from proxy.api.uploads import BUSY, Upload
+from proxy.api.wire import CLOSE, STAY, Wire
 from proxy.errors import BadRequest
 
 if sys.version_info >= (3, 12):
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from proxy.tasks import Clock
 
 EMPTY = b"\r\n"
+LONGEST_COMMIT_SECONDS = 1.0
+
+Durable = Callable[[], Awaitable[bool] | None]
+"""Give what ends when all that was tracked is on disk, or cannot be; None: nothing to wait for."""
 
 
 class Written(web.StreamResponse):
@@ -70,7 +78,14 @@ class Carrier:
     """
 
     def __init__(
-        self, router: Router, downloads: Downloads, limits: Limits, tally: Tally, clock: Clock
+        self,
+        router: Router,
+        downloads: Downloads,
+        limits: Limits,
+        tally: Tally,
+        clock: Clock,
+        *,
+        durable: Durable | None = None,
     ) -> None:
         self.leaving = False
         self.last_request = 0.0
@@ -79,6 +94,7 @@ class Carrier:
         self._tally = tally
         self._wire = Wire(clock)
         self._packer = Packer()
+        self._durable = durable
         self._most_body_bytes = limits.max_body_bytes
         self._most_inflated_bytes = limits.max_inflated_bytes
         self._patience = limits.request_timeout_millis / 1000
@@ -100,9 +116,9 @@ class Carrier:
         began = perf_counter()
         method = message.method
         route, found = self._router.begin(method, message.path, headers)
-        if isinstance(found, Exchange):
+        if isinstance(found, Exchange) and self._durable is None:
             found = self._finish(found, payload, headers)
-        elif found.closes or found.stored is not None:
+        elif not isinstance(found, Response) or found.closes or found.stored is not None:
             connection.found_already = route, found
             return None
         if self._packer.is_worth_it(found):
@@ -121,6 +137,9 @@ class Carrier:
         connection.found_already = None
         if isinstance(found, Exchange):
             found = await self._finish_in_time(found, request, connection)
+            await self._until_durable()
+        elif isinstance(found, Upload):
+            found = await self._answer_upload(found, request, connection)
         source = None
         if found.stored is not None:
             accepted = request.headers.get("accept-encoding")
@@ -187,10 +206,34 @@ class Carrier:
         if content.is_eof() or request.method != "POST":
             return self._finish(exchange, content, request.headers)
         try:
-            body = await self._awaited_body(request, connection)
+            body = await awaited_body(request, connection, self._most_body_bytes, self._patience)
         except BadRequest as mistake:
             return self._refused(mistake)
         return self._finish_with(exchange, body, request.headers)
+
+    async def _answer_upload(
+        self, upload: Upload, request: web.BaseRequest, connection: Connection
+    ) -> Response:
+        try:
+            with upload.uploads.holding(upload.held) as has_room:
+                if not has_room:
+                    return BUSY
+                body = await awaited_body(request, connection, upload.most_bytes, self._patience)
+                return await upload.uploads.answer(upload, body, request.headers, request.remote)
+        except BadRequest as mistake:
+            return self._refused(mistake)
+
+    async def _until_durable(self) -> None:
+        waiting = None if self._durable is None else self._durable()
+        if waiting is None:
+            return
+        is_safe = False
+        # A disk that hangs must not silence us.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_COMMIT_SECONDS):
+                is_safe = await waiting
+        if not is_safe:
+            self._tally.answered_unsafely()
 
     def _finish(
         self, exchange: Exchange, content: StreamReader, headers: Mapping[str, str]
@@ -213,36 +256,6 @@ class Carrier:
     def _refused(self, mistake: BadRequest) -> Response:
         self._tally.reject(mistake.status)
         return failure(mistake.status, mistake.reason)
-
-    async def _awaited_body(self, request: web.BaseRequest, connection: Connection) -> bytes:
-        length = request.content_length
-        if length is not None and length > self._most_body_bytes:
-            refuse("Body too large", 413)
-        expected = request.headers.get("expect")
-        if expected is not None and expected.lower() != "100-continue":
-            refuse("Expectation failed", 417)
-        connection.body = request.content
-        try:
-            if expected is not None and request.version >= HttpVersion11:
-                await request.writer.write(CONTINUE)
-            async with asyncio.timeout(self._patience):
-                return await self._read(request.content)
-        except TimeoutError:
-            refuse("The request took too long to arrive", 408)
-        except (BodyBroken, ConnectionError, web.RequestPayloadError):
-            refuse("The body is broken")
-        finally:
-            connection.body = None
-
-    async def _read(self, content: StreamReader) -> bytes:
-        parts: list[bytes] = []
-        room = self._most_body_bytes
-        while part := await content.readany():
-            parts.append(part)
-            room -= len(part)
-            if room < 0:
-                refuse("Body too large", 413)
-        return b"".join(parts)
 
 
 async def _write(raw: bytes, request: web.BaseRequest, connection: Connection) -> None:

@@ -83,7 +83,7 @@ class Connection(web.RequestHandler):
     `owed` counts the requests that have arrived and are not answered yet; `closing` is true when
     no further one will be taken; `body` is the one that is being read; `unsent` is true while an
     answer waits in the outbox; `poured` counts the bytes of long answers that were written so far;
-    `found_already` is the route and the answer of the only request that is owed one.
+    `found_already` is the route of the only request that is owed an answer, and what it gave.
     """
 
     __slots__ = (
@@ -123,7 +123,7 @@ class Connection(web.RequestHandler):
         self.body: StreamReader | None = None
         self.unsent = False
         self.poured = 0
-        self.found_already: tuple[str, Response] | None = None
+        self.found_already: tuple[str, Any] | None = None
         self._outbox = server.outbox
         self._at_once = at_once
         self._farewell = farewell

@@ -153,6 +153,11 @@ def _keys_of_header(encoded: str) -> list[str]:
     return keys
 
 
+def wants_exposures(headers: Mapping[str, str]) -> bool:
+    """Tell whether `X-Amp-Exp-Exposure-Track` asks to report exposures; by default it does not."""
+    return headers.get("x-amp-exp-exposure-track", "").strip().lower() == "track"
+
+
 def wants_tracking(headers: Mapping[str, str]) -> bool:
     """Tell whether `X-Amp-Exp-Track` lets this evaluation be reported; by default it does."""
     wish = headers.get("x-amp-exp-track")

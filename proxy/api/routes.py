@@ -11,6 +11,7 @@ import msgspec
 from proxy import logs
 from proxy.api.messages import TEXT, Request, Response, failure
 from proxy.api.requests import plainly_spelt, split_target
+from proxy.api.uploads import Upload, Uploads
 from proxy.errors import BadRequest
 from proxy.snapshots.snapshot import Snapshot
 
@@ -54,12 +55,13 @@ NO_BROWSERS = Response(204, b"", TEXT, (("Allow", "GET, HEAD, OPTIONS"),))
 class Route(msgspec.Struct, frozen=True):
     """A path as metrics name it, and who answers which method.
 
-    `browsers` tells whether scripts of web pages may call it.
+    `uploads` takes what is posted; `browsers` tells whether scripts of web pages may call it.
     """
 
     name: str
     guarded: Mapping[str, Guarded] = {}
     open: Mapping[str, Open] = {}
+    uploads: Uploads | None = None
     browsers: bool = True
 
     def preflight(self) -> Response:
@@ -68,7 +70,7 @@ class Route(msgspec.Struct, frozen=True):
 
     def refusal(self) -> Response:
         """Return the 405 that names the methods there are."""
-        known = {*self.guarded, *self.open, "OPTIONS"}
+        known = {*self.guarded, *self.open, *(["POST"] if self.uploads else []), "OPTIONS"}
         return failure(405, "Method not allowed", (("Allow", ", ".join(sorted(known))),))
 
 
@@ -80,12 +82,18 @@ class Exchange(msgspec.Struct, frozen=True):
     snapshot: Snapshot
 
 
+Found = Exchange | Upload | Response
+"""The answer, or what waits for the body."""
+
+
 def with_head(handlers: Mapping[str, Guarded]) -> dict[str, Guarded]:
     """Let HEAD work where GET does; the body is left out when the answer is written."""
     return {**handlers, "HEAD": handlers["GET"]}
 
 
-def table(vardata: Vardata, flags: Flags, health: Health) -> dict[str, Route]:
+def table(
+    vardata: Vardata, flags: Flags, health: Health, uploads: Uploads | None = None
+) -> dict[str, Route]:
     """Return the route of each path."""
     guarded: dict[str, dict[str, Guarded]] = {
         "/sdk/v2/vardata": {"GET": vardata.by_header, "POST": vardata.by_body},
@@ -103,6 +111,7 @@ def table(vardata: Vardata, flags: Flags, health: Health) -> dict[str, Route]:
     return {
         **{path: Route(path, guarded=with_head(handlers)) for path, handlers in guarded.items()},
         **{path: Route(path, open={"GET": one, "HEAD": one}) for path, one in plain.items()},
+        **{path: Route(path, uploads=uploads) for path in (uploads.bounds if uploads else ())},
     }
 
 
@@ -135,9 +144,7 @@ class Router:
         self._bad_request = bad_requests.labels("bad_request")
         self._log = logs.get("api")
 
-    def begin(
-        self, method: str, target: str, headers: Mapping[str, str]
-    ) -> tuple[str, Exchange | Response]:
+    def begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Found]:
         """Return the route's name, and either the answer or what waits for the body."""
         try:
             return self._begin(method, target, headers)
@@ -156,9 +163,7 @@ class Router:
         except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
             return self._failed(request, error)
 
-    def _begin(
-        self, method: str, target: str, headers: Mapping[str, str]
-    ) -> tuple[str, Exchange | Response]:
+    def _begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Found]:
         path, query = split_target(target)
         route, rest = self._routes.get(path), ""
         if route is None:
@@ -175,6 +180,8 @@ class Router:
         if open_handler := route.open.get(method):
             request = Request(method, path, query, headers, b"", rest)
             return route.name, self._asked(open_handler, request)
+        if route.uploads and method == "POST":
+            return route.name, route.uploads.to(path, headers)
         return route.name, route.preflight() if method == "OPTIONS" else route.refusal()
 
     def _seek(self, path: str) -> tuple[Route | None, str]:

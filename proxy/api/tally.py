@@ -37,6 +37,7 @@ class Tally:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._one = metrics.official["request"].inc
+        self.answered_unsafely = metrics.unsafe_answers.inc
         self._one_error = metrics.official["request_error"].inc
         self._observe: dict[tuple[str, str, int], Callable[[float], None]] = {}
         self._routes = {

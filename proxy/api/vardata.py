@@ -13,6 +13,7 @@ from proxy.api.requests import (
     user_from_body,
     user_from_header,
     user_from_query,
+    wants_exposures,
     wants_tracking,
 )
 from proxy.evaluation.cohorts import USER
@@ -22,14 +23,12 @@ from proxy.evaluation.text import text
 from proxy.evaluation.users import first_names, of_group
 
 if TYPE_CHECKING:
+    from proxy.api.reports import Reports
     from proxy.evaluation.memberships import Memberships
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Deployment, Snapshot
     from proxy.tasks import Clock
-
-Track = Callable[[int, dict[str, Any], list[Outcome], float], None]
-"""Offer one evaluation for reporting: project index, user, outcomes, seconds since 1970."""
 
 MembershipsOf = Callable[["Deployment", str, str], "Memberships | None"]
 """Give what is known of the member of a group type (`User` for users) with a name.
@@ -43,17 +42,18 @@ def no_memberships(_deployment: Deployment, _group_type: str, _name: str) -> Non
 
 
 class Vardata:
-    """Evaluates users and hands what was answered to `track`, after the answer is decided."""
+    """Evaluates users and hands what was answered to `reports`, after the answer is decided."""
 
     def __init__(
         self,
-        track: Track,
+        reports: Reports,
         settings: Settings,
         metrics: Metrics,
         clock: Clock,
         memberships_of: MembershipsOf = no_memberships,
     ) -> None:
-        self._track = track
+        self._track = reports.track
+        self._expose = reports.expose
         self._memberships_of = memberships_of
         self._trust = settings.trust_client_cohorts
         self._deepest = settings.limits.max_json_depth
@@ -108,6 +108,9 @@ class Vardata:
         self._evaluated()
         if wants_tracking(request.headers):
             self._track(snapshot.deployment.project_index, user, outcomes, self._clock())
+        if wants_exposures(request.headers):
+            asked, project = frozenset(keys), snapshot.deployment.project_index
+            self._expose(project, user, outcomes, asked, self._clock())
         return Response(200, body)
 
     def settle_cohorts(self, user: dict[str, Any], snapshot: Snapshot) -> None:

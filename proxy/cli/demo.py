@@ -28,7 +28,8 @@ from proxy.sandbox.server import (
     Sandbox,
 )
 from proxy.secret import Secret
-from proxy.settings.schema import Assignment, Log, OperatorsPort, Project, Settings
+from proxy.settings.reporting import Assignment
+from proxy.settings.schema import Log, OperatorsPort, Project, Settings
 from proxy.settings.zones import Urls
 
 LOOK_SECONDS = 0.05

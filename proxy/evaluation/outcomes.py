@@ -45,8 +45,8 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
     """One variant, chosen by one segment of one flag.
 
     `fragment` is its member of the answer, `metadata` the flag's, the segment's and the variant's
-    merged, `canonical` its part of the text by which events are told apart. In `told` whoever tells
-    of outcomes may keep what it made of this one. Nothing else ever changes.
+    merged, `canonical` its part of the text by which events are told apart. In `told`, `exposed`
+    and `tag` whoever tells of outcomes may keep what it made of this one. Nothing else changes.
     """
 
     flag_key: str
@@ -57,6 +57,8 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
     canonical: str
     _variant: Variant
     told: object = None
+    exposed: object = None
+    tag: int = 0
     _lazy: _Facts | None = None
     _view: dict[str, Any] | None = None
 

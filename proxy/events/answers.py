@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.events.received import members_of, value_of
+from proxy.events.subject import id_text
 from proxy.upstream.analytics import Receipt
 
 # 401, 403, 404 and 407 speak of the way to upstream, not of an event: a bad key is a 400 there.
@@ -178,7 +180,8 @@ def _places_of(ids: dict[str, set[str]], batch: Sequence[bytes]) -> set[int]:
         return set()
     found = set()
     for place, body in enumerate(batch):
-        event = msgspec.json.decode(body)
-        if any(event.get(member) in named for member, named in ids.items()):
+        # Of what clients made, only its ids need be readable.
+        members = members_of(msgspec.Raw(body))
+        if any(id_text(value_of(members.get(name))) in named for name, named in ids.items()):
             found.add(place)
     return found

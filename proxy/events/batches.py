@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from proxy.upstream.analytics import Limits
+
+LOOK_AHEAD: Final = 2
+"""How many batches' worth of events are looked through for those of the same options."""
 
 
 def fitting(sizes: Iterable[int], limits: Limits) -> int:

@@ -43,10 +43,16 @@ def partial_hash(text: str) -> tuple[int, int]:
 
 def joined_hash(parts: Iterable[tuple[int, int]]) -> int:
     """Return the Java hash of the joined texts whose partial hashes these are."""
-    value = 0
-    for part, factor in parts:
-        value = (value * factor + part) & MASK
-    return signed(value)
+    return signed(joined_partial(parts)[0])
+
+
+def joined_partial(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the partial hash of the joined texts whose partial hashes these are."""
+    value, factor = 0, 1
+    for part, by in parts:
+        value = (value * by + part) & MASK
+        factor = factor * by & MASK
+    return value, factor
 
 
 def signed(value: int) -> int:
@@ -65,12 +71,6 @@ def insert_id(user_id: str | None, device_id: str | None, text_hash: int, at_mil
     if len(ids) > LONGEST_TEXT - 24:
         ids = f"{mmh3.hash128(ids.encode('utf-8', 'surrogatepass')):032x}"
     return f"{ids} {text_hash} {at_millis // DAY_MILLIS}"
-
-
-def key_of(text: str, seed: int) -> int:
-    """Return 128 bits that stand for `text`; the seed keeps outsiders from making texts meet."""
-    # Never hand the library a str: half a surrogate pair in it ends the process.
-    return mmh3.hash128(text.encode("utf-8", "surrogatepass"), seed)
 
 
 def _code_units(text: str) -> memoryview | bytes:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from proxy.events.batches import without
+from proxy.events.event import EXPOSURE
+from proxy.settings.reporting import Assignment, Exposure
 from proxy.settings.schema import Settings
 from proxy.upstream.analytics import Limits, Receipt, endpoint, payload, post_events
 from proxy.upstream.client import UpstreamClient
 
-DAY_SECONDS = 86_400.0
+MOST_OPTION_BYTES: Final = 256
+"""The room that a batch leaves for the options of its request."""
 
-Post = Callable[[Sequence[bytes]], Awaitable[Receipt]]
-"""Posts encoded events; raises an `UpstreamError` when no answer came."""
+Post = Callable[[Sequence[bytes], bytes], Awaitable[Receipt]]
+"""Posts encoded events with options; raises an `UpstreamError` when no answer came."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """When a batch goes: when so many events wait, or the first has waited for so long."""
+
+    threshold: int = 100
+    period_seconds: float = 10.0
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """How one project's events travel: bounds in events, bytes and seconds.
+    """How one project's events travel; what upstream throttles rests for `rest_seconds`.
 
-    A batch goes when `threshold` events wait or the first has waited for `period_seconds`; what
-    upstream throttles rests for `rest_seconds`; `max_bytes` and `max_age_seconds` bound what waits.
+    Each kind of event has a pace of its own, or the one that is usual.
     """
 
     limits: Limits
     rest_seconds: float = 15.0
-    threshold: int = 100
-    period_seconds: float = 10.0
-    max_bytes: int = 64 * 1_048_576
-    max_age_seconds: float = DAY_SECONDS
+    pace: Pace = Pace()
+    paces: Mapping[str, Pace] = {}
+
+    def pace_of(self, kind: str) -> Pace:
+        """Return how fast events of a kind go."""
+        return self.paces.get(kind, self.pace)
 
 
 class Destination(NamedTuple):
-    """One project's analytics: a label for people, the way there, and how to post."""
+    """One project's analytics: a label for people, one for the spool, the way, how to post.
+
+    The spool's label follows from the API key alone, so that events outlive another name.
+    """
 
     label: str
+    origin: str
     way: Way
     post: Post
 
@@ -45,16 +60,23 @@ class Destination(NamedTuple):
 def destinations(settings: Settings, client: UpstreamClient) -> list[Destination]:
     """Return where the events of each configured project go, in the order of the projects."""
     there = endpoint(settings.urls.analytics)
-    assignment = settings.assignment
+    pace = _pace(settings.assignment)
     found = []
     for project in settings.projects:
+        envelope = len(payload(project.api_key, [], b"")) + MOST_OPTION_BYTES
         way = Way(
-            limits=without(there.limits, len(payload(project.api_key, []))),
+            limits=without(there.limits, envelope),
             rest_seconds=there.rest_seconds,
-            threshold=assignment.event_upload_threshold,
-            period_seconds=assignment.event_upload_period_millis / 1000,
-            max_bytes=assignment.max_pending_bytes,
+            pace=pace,
+            paces={EXPOSURE: _pace(settings.exposure)},
         )
         post = partial(post_events, client, there.url, project.api_key)
-        found.append(Destination(project.label, way, post))
+        found.append(Destination(project.label, project.api_key.label, way, post))
     return found
+
+
+def _pace(given: Assignment | Exposure) -> Pace:
+    return Pace(
+        threshold=given.event_upload_threshold,
+        period_seconds=given.event_upload_period_millis / 1000,
+    )

@@ -1,28 +1,38 @@
 """One project's events on their way: take a batch, post it, act on the answer, again.
 
-Whoever runs it decides when: the loop `run` waits for a full batch or the period; `flush` waits
-for nothing it need not, and does not depend on the loop.
+Two loops run beside each other. One sends what comes in; the other drains the backlog that an
+outage or an earlier process left, at a bounded rate, so that live events do not wait for it.
+`flush` waits for nothing it need not, and does not depend on the loops.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from proxy import logs, tasks
 from proxy.errors import UpstreamError
 from proxy.events.answers import Verdict, judge
+from proxy.events.backoff import LONGEST_PAUSE, Backoff, now
 from proxy.events.batches import fits_alone, lowered
-from proxy.events.buffer import RECORD_BYTES, Buffer, Event
 from proxy.events.destinations import Destination
+from proxy.events.due import Drain, Due
+from proxy.events.event import RECORD_BYTES, Event, Slip
+from proxy.events.queue import Lane
+from proxy.events.spool import Spool
 from proxy.events.tally import Tally
 from proxy.upstream.analytics import Limits
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
 SMALLER_BATCHES_SECONDS: Final = 600.0
 EARLY_SECONDS: Final = 0.001  # a timer may end a little before its time
+MOST_LIVE_BATCHES: Final = 4
+"""When more than so many full batches wait, they are a backlog, and what comes next is live."""
+BACKLOG_SECONDS: Final = 0.25
+UNREADABLE_SECONDS: Final = 1.0
 
 # Upstream pointed at the event itself: telling the same again would end in the same way.
 FINAL: Final = frozenset({"invalid", "silenced", "quota", "too_large"})
@@ -31,205 +41,258 @@ log = logs.get("events")
 
 
 class Sender:
-    """Sends the events of one project; what is lost for good goes to `on_lost` by its key."""
+    """Sends the events of one project; `on_lost` gets kind and key of what is lost for good."""
 
     def __init__(
         self,
         destination: Destination,
+        spool: Spool,
         tally: Tally,
         *,
-        on_lost: Callable[[int], None],
+        on_lost: Callable[[str, int], None],
         clock: tasks.Clock,
         chance: Callable[[], float],
     ) -> None:
-        self._project, way, self._post = destination
-        self._way = way
+        self._project, origin, self._way, self._post = destination
+        self._spool = spool
         self._tally = tally
         self._on_lost = on_lost
         self._clock = clock
-        self._chance = chance
-        self._buffer = Buffer(way.max_bytes, period_seconds=way.period_seconds)
-        self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._not_before = float("-inf")
-        self._failures = 0
-        self._limits = way.limits
+        self._queue = spool.queue(origin, self._lose)
+        self._queue.on_written = partial(tally.count, "spooled")
+        self._live = Drain()
+        self._backlog = Drain(BACKLOG_SECONDS)
+        self._due = Due(self._queue, self._way)
+        self._backoff = Backoff(chance)
+        self._alone = asyncio.Lock()
+        self._limits = self._way.limits
         self._smaller_until = float("-inf")
-        self._ends: list[int] = []  # where the next batches have to end, the nearest last
         self._last: dict[str, Any] | None = None
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return self._queue.count
 
     @property
     def size(self) -> int:
         """Bytes of what is pending."""
-        return self._buffer.size
+        return self._queue.size
 
-    def offer(self, body: bytes, at: float, key: int) -> None:
-        """Take over an encoded event of the second `at`; what has no room is counted as lost."""
-        alone = Event(0, body, at, key)
-        room = self._way.max_bytes - RECORD_BYTES
-        if not fits_alone(len(body), self._way.limits) or len(body) > room:
-            self._lose([alone], "too_large")
+    def offer(self, event: Event) -> None:
+        """Take over an encoded event; what can never be sent is counted as lost."""
+        bounds = self._spool.bounds
+        room = min(bounds.max_memory, bounds.max_bytes) - RECORD_BYTES
+        if not fits_alone(len(event.body), self._way.limits) or len(event.body) > room:
+            self._lose("too_large", [event.slip])
             return
-        self._lose(self._buffer.append(body, at, key, _now()), "full")
-        self._news.set()
+        self._due.begin(event.kind)
+        self._spool.offer(self._queue, event)
+        if self._queue.set_back(MOST_LIVE_BATCHES, self._way.limits):
+            self._backlog.ends, self._live.ends = self._live.ends + self._backlog.ends, []
+            self._backlog.news.set()
+        self._live.news.set()
 
     async def run(self) -> None:
-        """Send whenever a batch is due; never returns."""
-        while True:
-            self._news.clear()
-            due = self._due_at()
-            wait = LONGEST_PAUSE if due is None else due - _now()
-            if wait < EARLY_SECONDS:
-                await self.send_batch()
-            else:
-                await tasks.wait_for_event(self._news, min(wait, LONGEST_PAUSE))
-                self._expire()
+        """Send live events whenever a batch of them is due; never returns."""
+        await self._keep_sending(self._live, self._live_due_at)
 
-    async def flush(self, deadline: float) -> int:
-        """Send all that is pending until `deadline`, a second of the loop's clock.
+    async def run_backlog(self) -> None:
+        """Drain the backlog, a batch now and then; never returns."""
+        await self._keep_sending(self._backlog, self._backlog_due_at)
 
-        What is left then is dropped, counted and its number returned.
+    async def flush(self, deadline: float) -> None:
+        """Send what is pending until `deadline`, a second of the loop's clock.
+
+        What is safe on disk is tried once: the next process sends it too. Nobody stops for the
+        backlog on disk.
         """
         # Rather ask once too early than never.
-        self._failures = 0
-        self._not_before = float("-inf")
-        self._buffer.release_held()
-        try:
+        self._backoff.forget()
+        self._release_held(float("inf"))
+        with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while len(self._buffer):
-                    pause = max(self._not_before, self._buffer.held_until()) - _now()
-                    if pause > 0 and _now() + pause >= deadline:
+                while (drain := self._unsent()) is not None:
+                    pause = self._flush_at(drain) - now()
+                    if pause > 0 and (self._is_safe() or now() + pause >= deadline):
                         break
                     await asyncio.sleep(max(pause, 0))
-                    await self.send_batch()
-        except TimeoutError:
-            pass
-        return self.give_up()
+                    await self.send_batch(drain)
 
     def give_up(self) -> int:
-        """Drop and count what is pending; return how many events these are."""
-        left = self._buffer.clear()
-        self._lose(left, "stopped")
-        return len(left)
+        """Drop and count what is in memory only; return how many events these are."""
+        return self._queue.give_up()
 
-    async def send_batch(self) -> None:
-        """Post one batch, if there is anything to send, and do what the answer says."""
-        async with self._turn:
-            self._expire()
-            now = _now() + EARLY_SECONDS
-            batch = self._buffer.take(self._limits_now(), now, self._next_end())
-            if not batch:
-                return
-            bodies = [event.body for event in batch]
-            try:
-                receipt = await self._post(bodies)
-                verdict = judge(receipt, bodies, self._way.rest_seconds)
-            except UpstreamError as error:
-                self._act(batch, judge(None, bodies, self._way.rest_seconds), error.reason)
-            except BaseException:
-                # Cut short, or a defect of ours: it goes again with the same insert_ids.
-                self._settle(batch, back=batch)
-                raise
-            else:
-                self._act(batch, verdict, verdict.why, receipt.status)
+    async def send_batch(self, drain: Drain | None = None) -> bool:
+        """Post one batch and do what the answer says; return whether there was one to send."""
+        drain = drain or self._live
+        async with drain.turn:
+            if not self._backoff.failures:
+                return await self._send(drain)
+            # In trouble, one asks for all.
+            async with self._alone:
+                return now() + EARLY_SECONDS >= self._backoff.not_before and await self._send(drain)
 
     def status(self) -> dict[str, Any]:
         """Return what waits, what was answered last, when the next batch goes."""
-        due = self._due_at()
+        times = [at for at in (self._live_due_at(), self._backlog_due_at()) if at is not None]
         return {
-            "pending": len(self._buffer),
-            "pending_bytes": self._buffer.size,
+            "pending": len(self),
+            "pending_bytes": self.size,
+            "backlog": self._queue.backlog.count,
+            "in_memory": self._queue.in_memory(),
             "oldest_age_seconds": self.oldest_age(),
             "batch_limit": self._limits_now().events,
-            "failures_in_a_row": self._failures,
+            "failures_in_a_row": self._backoff.failures,
             "last_answer": self._last,
-            "next_attempt_in_seconds": None if due is None else max(due - _now(), 0.0),
+            "next_attempt_in_seconds": max(min(times) - now(), 0.0) if times else None,
         }
 
     def oldest_age(self) -> float:
         """Return the age in seconds of the oldest pending event, 0 when there is none."""
-        oldest = self._buffer.oldest_at()
+        oldest = self._queue.oldest_at()
         return 0.0 if oldest is None else max(self._clock() - oldest, 0.0)
 
+    async def _keep_sending(self, drain: Drain, due_at: Callable[[], float | None]) -> None:
+        while True:
+            drain.news.clear()
+            self._release_held(now() + EARLY_SECONDS)
+            due = due_at()
+            wait = LONGEST_PAUSE if due is None else due - now()
+            if wait >= EARLY_SECONDS:
+                await tasks.wait_for_event(drain.news, min(wait, LONGEST_PAUSE))
+                continue
+            drain.not_before = now() + drain.pause
+            if not await self.send_batch(drain):
+                # What waits cannot be read at the moment.
+                await asyncio.sleep(UNREADABLE_SECONDS)
+
+    async def _send(self, drain: Drain) -> bool:
+        self._release_held(now() + EARLY_SECONDS)
+        batch = await self._take(drain)
+        if not batch:
+            return False
+        bodies = [event.body for event in batch]
+        try:
+            receipt = await self._post(bodies, batch[0].options)
+            verdict = judge(receipt, bodies, self._way.rest_seconds)
+        except UpstreamError as error:
+            no_answer = judge(None, bodies, self._way.rest_seconds)
+            self._act(drain, batch, no_answer, error.reason)
+        except BaseException:
+            # Cut short, or a defect of ours: it goes again with the same insert_ids.
+            self._release(event.number for event in batch)
+            raise
+        else:
+            self._act(drain, batch, verdict, verdict.why, receipt.status)
+        return True
+
+    async def _take(self, drain: Drain) -> Sequence[Event]:
+        lane = self._waiting(drain)
+        while drain.ends:
+            batch = await self._spool.take(self._queue, lane, self._limits_now(), drain.ends[-1])
+            if batch:
+                return batch
+            drain.ends.pop()
+        return await self._spool.take(self._queue, lane, self._limits_now())
+
     def _act(
-        self, batch: Sequence[Event], verdict: Verdict, why: str, status: int | None = None
+        self,
+        drain: Drain,
+        batch: Sequence[Event],
+        verdict: Verdict,
+        why: str,
+        status: int | None = None,
     ) -> None:
-        if not self._buffer.is_taken(batch):
-            return  # the flush gave up waiting and has counted these as lost
         self._remember(why, status, verdict)
-        now = _now()
-        until = now + verdict.hold_seconds
-        back = [batch[place] for place in verdict.resent]
-        held = [batch[place] for place in verdict.held]
-        self._settle(batch, back=back, held=held, until=until)
         if verdict.halve:
-            self._ends += batch[-1].number, batch[(len(batch) - 1) // 2].number
+            drain.ends += batch[-1].number, batch[(len(batch) - 1) // 2].number
         if verdict.shrink:
             self._limits = lowered(self._limits, len(batch))
-            self._smaller_until = now + SMALLER_BATCHES_SECONDS
+            self._smaller_until = now() + SMALLER_BATCHES_SECONDS
         elif "too_large" in verdict.dropped.values():
             self._limits = self._way.limits  # it was this event, not how many there were
-        self._tally.count("sent", len(verdict.accepted))
-        self._tally.count("retried", len(back))
-        self._tally.count("held", len(held))
+        accepted = self._ours(batch, verdict.accepted)
+        for kind, count in Counter(event.kind for event in accepted).items():
+            self._tally.count("sent", count, kind)
+        self._spool.settle(self._queue, accepted)
         for place, reason in verdict.dropped.items():
-            self._lose([batch[place]], reason)
+            lost = self._ours(batch, [place])
+            self._spool.settle(self._queue, lost)
+            self._lose(reason, [event.slip for event in lost])
+        held = [event.number for event in self._ours(batch, verdict.held)]
+        self._due.hold(now() + verdict.hold_seconds, held)
+        self._tally.count("held", len(held))
+        back = [event.number for event in self._ours(batch, verdict.resent)]
+        self._tally.count("retried", len(back))
+        self._release(back)
+
+    def _ours(self, batch: Sequence[Event], places: Iterable[int]) -> list[Event]:
+        # What was given up meanwhile is counted as lost already.
+        return [batch[place] for place in places if self._queue.is_lent(batch[place])]
 
     def _remember(self, why: str, status: int | None, verdict: Verdict) -> None:
         self._last = {"status": status, "said": why, "at": self._clock()}
-        if verdict.accepted:
-            if self._failures:
-                log.info("events are accepted again", project=self._project)
-            self._failures = 0
-        self._not_before = _now() + verdict.wait
+        if verdict.accepted and self._backoff.succeed():
+            log.info("events are accepted again", project=self._project)
+            self._backlog.news.set()
         if verdict.slower:
-            self._failures += 1
-            longest = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
-            pause = max(verdict.wait, longest * self._chance())
-            self._not_before = _now() + pause
-            level = log.warning if self._failures == 1 else log.debug
+            pause = self._backoff.fail(verdict.wait)
+            level = log.warning if self._backoff.failures == 1 else log.debug
             level("events not accepted", project=self._project, said=why, pause=round(pause, 3))
+        else:
+            self._backoff.wait(verdict.wait)
 
-    def _settle(
-        self,
-        batch: Sequence[Event],
-        *,
-        back: Sequence[Event],
-        held: Sequence[Event] = (),
-        until: float = 0.0,
-    ) -> None:
-        if self._buffer.is_taken(batch):
-            self._buffer.settle(back, held, until)
+    def _release(self, numbers: Iterable[int]) -> None:
+        self._due.release(numbers)
+        self._wake()
 
-    def _expire(self) -> None:
-        self._lose(self._buffer.expire(self._clock() - self._way.max_age_seconds), "too_old")
+    def _release_held(self, until: float) -> None:
+        if self._due.release_held(until):
+            self._wake()
 
-    def _lose(self, events: Sequence[Event], reason: str) -> None:
-        if not events:
-            return
-        self._tally.drop(reason, len(events))
+    def _wake(self) -> None:
+        self._live.news.set()
+        self._backlog.news.set()
+
+    def _lose(self, reason: str, slips: Sequence[Slip]) -> None:
+        for kind, count in Counter(slip.kind for slip in slips).items():
+            self._tally.drop(reason, count, kind)
         if reason not in FINAL:
-            for event in events:
-                self._on_lost(event.key)
+            for slip in slips:
+                self._on_lost(slip.kind, slip.key)
 
-    def _due_at(self) -> float | None:
-        due = self._buffer.due_at(min(self._way.threshold, self._limits_now().events))
-        return None if due is None else max(due, self._not_before)
+    def _live_due_at(self) -> float | None:
+        due = self._due.live_at(self._limits_now().events)
+        return None if due is None else max(due, self._backoff.not_before)
+
+    def _backlog_due_at(self) -> float | None:
+        if not self._queue.backlog.count:
+            return None
+        return max(self._backlog.not_before, self._backoff.not_before)
+
+    def _unsent(self) -> Drain | None:
+        """Return the lane that a flush has to see to next, None when it is done."""
+        if self._queue.live.count or self._live.turn.locked():
+            return self._live
+        if self._is_safe():
+            return None
+        if self._queue.backlog.count or self._backlog.turn.locked():
+            return self._backlog
+        return self._live if self._due.held_until() is not None else None
+
+    def _flush_at(self, drain: Drain) -> float:
+        """Return when the next batch of a flush may go: what is held counts if nothing waits."""
+        held_until = self._due.held_until()
+        if self._waiting(drain).count or drain.turn.locked() or held_until is None:
+            return self._backoff.not_before
+        return max(self._backoff.not_before, held_until)
+
+    def _waiting(self, drain: Drain) -> Lane:
+        return self._queue.live if drain is self._live else self._queue.backlog
+
+    def _is_safe(self) -> bool:
+        return self._queue.in_memory() == 0
 
     def _limits_now(self) -> Limits:
-        if self._smaller_until <= _now():
+        if self._smaller_until <= now():
             self._limits = self._way.limits
         return self._limits
-
-    def _next_end(self) -> int | None:
-        first = self._buffer.first_number()
-        while self._ends and (first is None or self._ends[-1] < first):
-            self._ends.pop()
-        return self._ends[-1] if self._ends else None
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,100 +1,124 @@
-"""The door to events: one call per answer, which costs the request a hash and an append."""
+"""The door to events: one call per answer, which costs the request an append."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from proxy import logs, tasks
 from proxy.evaluation.outcomes import Outcome
-from proxy.events.assignment import Subject, assignment_event, group_names, id_text, told
-from proxy.events.canonical import LONGEST_TEXT, identity_prefix, key_of
-from proxy.events.dedupe import Dedupe
 from proxy.events.destinations import Destination
+from proxy.events.encoder import Encoder
+from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST, RECORD_BYTES, Event
 from proxy.events.sender import Sender
+from proxy.events.sieve import Project, Sieve
+from proxy.events.spool import Spool
 from proxy.events.tally import Tally
 from proxy.metrics import Metrics
-from proxy.settings.schema import Assignment
+from proxy.settings.reporting import Assignment, Exposure
 
-MOST_FRESH: Final = 8192
-SLICE: Final = 64
 GATHER_SECONDS: Final = 0.02
 MEASURE_SECONDS: Final = 1.0
+LEAST_COMMIT_SECONDS: Final = 2.0
+"""A stop in a hurry still waits so long for the disk."""
 
 log = logs.get("events")
 
-by_flag_key = attrgetter("flag_key")
-
-
-class Fresh(NamedTuple):
-    """An assignment that is not encoded yet; outcomes in the order of their flag keys."""
-
-    lane: _Lane
-    subject: Subject
-    outcomes: list[Outcome]
-    at: float
-    key: int
-
-
-class _Lane(NamedTuple):
-    """What belongs to one project."""
-
-    label: str
-    prefix: str
-    tally: Tally
-    sender: Sender
-
 
 class Tracker:
-    """Tells Amplitude of assignments: each once a day, none lost that a bound did not drop."""
+    """Tells Amplitude of assignments and exposures, each once a day, and passes uploads on.
+
+    Nothing is lost that a bound did not drop.
+    """
 
     def __init__(
         self,
         destinations: Sequence[Destination],
         assignment: Assignment,
+        exposure: Exposure,
         metrics: Metrics,
+        spool: Spool,
         *,
         clock: tasks.Clock = tasks.wall_clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._assignment = assignment
+        self._enabled = assignment.enabled
         self._metrics = metrics
-        self._seed = secrets.randbits(32)
-        self._dedupe = Dedupe(assignment.filter_capacity)
-        self._fresh: deque[Fresh] = deque()
-        self._news = asyncio.Event()
+        self._spool = spool
+        self._encoder = Encoder(user_properties=assignment.user_properties)
         self._measured_at = float("-inf")
-        self._lanes = []
-        for index, destination in enumerate(destinations):
+        self._projects: list[Project] = []
+        capacities = {ASSIGNMENT: assignment.filter_capacity, EXPOSURE: exposure.filter_capacity}
+        self._sieve = Sieve(self._projects, capacities, self._encoder.add)
+        for place, destination in enumerate(destinations):
             tally = Tally(destination.label, metrics)
             sender = Sender(
-                destination, tally, on_lost=self._dedupe.forget, clock=clock, chance=chance
+                destination, spool, tally, on_lost=self._sieve.forget, clock=clock, chance=chance
             )
-            self._lanes.append(_Lane(destination.label, f"assignment {index} ", tally, sender))
+            self._projects.append(
+                Project(destination.label, destination.origin, place, tally, sender)
+            )
+        sizes = (destination.way.limits.size for destination in destinations)
+        self.most_event_bytes = min([*sizes, self._most_taken - RECORD_BYTES])
 
     def track(
         self, project_index: int, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
     ) -> None:
         """Take note of an answer given at the second `at`; never waits, never raises."""
-        if not self._assignment.enabled:
-            return
-        try:
-            self._track(self._lanes[project_index], user, outcomes, at)
-        except Exception as error:  # noqa: BLE001  the answer goes out whatever happens here
-            if 0 <= project_index < len(self._lanes):
-                _lose_to(error, self._lanes[project_index])
+        if self._enabled:
+            self._sieve.offer(ASSIGNMENT, project_index, user, outcomes, at)
+
+    def expose(
+        self,
+        project_index: int,
+        user: Mapping[str, Any],
+        outcomes: Sequence[Outcome],
+        asked: Collection[str],
+        at: float,
+    ) -> None:
+        """Take note of an exposure to an answer; `asked` are the flags asked for, empty for all.
+
+        Never waits, never raises.
+        """
+        self._sieve.offer(EXPOSURE, project_index, user, outcomes, at, asked=asked)
+
+    def has_room(self, project_index: int, count: int, size: int) -> bool:
+        """Tell whether so many more events with so many bytes push nothing else out.
+
+        Of the memory, half is kept for what evaluations tell.
+        """
+        queue = self._spool.queue(self._projects[project_index].origin)
+        size += count * RECORD_BYTES
+        return queue.memory_size + size <= self._most_taken and self._spool.has_room(queue, size)
+
+    def fits(self, count: int, size: int) -> bool:
+        """Tell whether there can ever be room for so many events with so many bytes."""
+        return size + count * RECORD_BYTES <= self._most_taken
+
+    def take(self, project_index: int, bodies: Sequence[bytes], options: bytes, at: float) -> None:
+        """Take over encoded events that somebody else made, to be sent with these options."""
+        project = self._projects[project_index]
+        project.tally.of[INGEST].offered += len(bodies)
+        for body in bodies:
+            project.sender.offer(Event(0, body, at, 0, INGEST, options))
+
+    def committed(self) -> Awaitable[bool] | None:
+        """Return what ends when all that was taken so far is on disk, or cannot be: False.
+
+        None when nothing is to be written.
+        """
+        return self._spool.committed()
 
     async def run(self) -> None:
         """Encode and send until cancelled."""
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("events encoder", self._encode_for_ever),
-            *((f"events {lane.label}", lane.sender.run) for lane in self._lanes),
+            ("events spool", self._spool.run),
+            *((f"events {project.label}", project.sender.run) for project in self._projects),
+            *((f"backlog {one.label}", one.sender.run_backlog) for one in self._projects),
         ]
         running = [
             tasks.start(name, tasks.keep_alive(body, partial(self._on_death, name)))
@@ -105,118 +129,92 @@ class Tracker:
         finally:
             await tasks.stop(*running)
 
-    async def flush(self, deadline_seconds: float) -> int:
-        """Send what is pending for at most so long; return how many events had to be left."""
-        deadline = asyncio.get_running_loop().time() + deadline_seconds
-        while self._fresh:
-            self._encode_next()
-        left = sum(await asyncio.gather(*(self._flush(lane, deadline) for lane in self._lanes)))
-        self.measure()
-        for lane in self._lanes:
-            lane.tally.report_drops(float("inf"))
-        if left:
-            log.error("stopped before all events were sent", lost=left)
-        return left
+    def durable(self) -> Awaitable[bool] | None:
+        """Return what ends when all that was tracked so far is on disk, or cannot be: False.
 
-    async def _flush(self, lane: _Lane, deadline: float) -> int:
+        None when the answer need not wait: commits wait for company, or nothing is to be written.
+        """
+        if self._spool.bounds.commit_seconds:
+            return None
+        self._encode_all()
+        return self._spool.committed()
+
+    async def flush(self, deadline_seconds: float) -> int:
+        """Send what is pending for at most so long; return how many events are lost.
+
+        What is on disk is not: the next process sends it.
+        """
+        deadline = asyncio.get_running_loop().time() + deadline_seconds
+        within = max(deadline_seconds, LEAST_COMMIT_SECONDS)
+        self._encode_all()
+        await self._spool.commit(at_once=True, within=within)
+        await asyncio.gather(*(self._flush(project, deadline) for project in self._projects))
+        # Not within a time: what is on disk must be known now. The disk's patience is the bound.
+        await self._spool.commit(at_once=True)
+        lost = sum(project.sender.give_up() for project in self._projects)
+        kept = sum(len(project.sender) for project in self._projects)
+        self.measure()
+        for project in self._projects:
+            project.tally.report_drops(float("inf"))
+        if lost:
+            log.error("stopped before all events were sent", lost=lost, kept_on_disk=kept)
+        elif kept:
+            log.info("events wait on disk for the next start", kept_on_disk=kept)
+        return lost
+
+    async def _flush(self, project: Project, deadline: float) -> None:
         try:
-            return await lane.sender.flush(deadline)
+            await project.sender.flush(deadline)
         except Exception:
-            log.exception("flush died", project=lane.label)
-            return lane.sender.give_up()
+            log.exception("flush died", project=project.label)
 
     def measure(self) -> None:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
-        fresh: dict[str, int] = {}
-        for waiting in self._fresh:
-            fresh[waiting.lane.label] = fresh.get(waiting.lane.label, 0) + 1
-        for label, _, tally, sender in self._lanes:
+        self._spool.measure()
+        self._sieve.sift()
+        fresh = self._encoder.waiting()
+        for label, _, _, tally, sender in self._projects:
             tally.measure()
-            pending = len(sender) + fresh.get(label, 0)
+            pending = len(sender) + fresh[label]
             self._metrics.events_pending.labels(label).set(pending)
             self._metrics.events_pending_bytes.labels(label).set(sender.size)
             self._metrics.events_oldest_age.labels(label).set(sender.oldest_age())
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each project what waits, what was answered last, and all counts."""
+        self._sieve.sift()
         return [
-            {"project": lane.label, **lane.sender.status(), "counts": lane.tally.counts()}
-            for lane in self._lanes
+            {"project": project.label, **project.sender.status(), "counts": project.tally.counts()}
+            for project in self._projects
         ]
 
-    def _track(
-        self, lane: _Lane, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
-    ) -> None:
-        lane.tally.offered += 1
-        user_id, device_id = user.get("user_id"), user.get("device_id")
-        if type(user_id) is not str:
-            user_id = id_text(user_id)
-        if type(device_id) is not str:
-            device_id = id_text(device_id)
-        if not outcomes or not (user_id or device_id):
-            lane.tally.skipped += 1
-            return
-        ordered = sorted(outcomes, key=by_flag_key)
-        canonical = "".join([outcome.canonical for outcome in ordered])
-        text = f"{lane.prefix}{identity_prefix(user_id, device_id)}{canonical}"
-        key = key_of(text, self._seed)
-        if not self._dedupe.first(key, at):
-            lane.tally.filtered += 1
-            return
-        if len(user_id or "") > LONGEST_TEXT or len(device_id or "") > LONGEST_TEXT:
-            lane.tally.drop("long_id", 1)
-            return
-        groups = user.get("groups")
-        subject = Subject(user_id, device_id, group_names(groups) if groups else {})
-        if not self._fresh:
-            self._news.set()
-        elif len(self._fresh) >= MOST_FRESH:
-            self._encode_next()
-        self._fresh.append(Fresh(lane, subject, ordered, at, key))
+    def spool_status(self) -> dict[str, Any]:
+        """Return where events wait, and how that fares."""
+        return self._spool.status()
+
+    @property
+    def _most_taken(self) -> int:
+        return self._spool.bounds.max_memory // 2
+
+    def _encode_all(self) -> None:
+        self._sieve.sift()
+        self._encoder.encode_all()
 
     async def _encode_for_ever(self) -> None:
         while True:
-            if not self._fresh:
-                await tasks.wait_for_event(self._news, MEASURE_SECONDS)
-            self._news.clear()
-            if self._fresh:
+            if await tasks.wait_for_event(self._sieve.news, MEASURE_SECONDS):
+                self._sieve.news.clear()
                 # Let some gather: the sender is then woken once for all of them.
                 await asyncio.sleep(GATHER_SECONDS)
-                await self._encode_fresh()
+            self._sieve.sift()
+            await self._encoder.encode_some()
             now = asyncio.get_running_loop().time()
             if now - self._measured_at >= MEASURE_SECONDS:
                 self._measured_at = now
                 self.measure()
-                for lane in self._lanes:
-                    lane.tally.report_drops(now)
-
-    async def _encode_fresh(self) -> None:
-        # Only those that are here by now: under load there are always more.
-        slices = -(-len(self._fresh) // SLICE)
-        for _ in range(slices):
-            for _ in range(min(len(self._fresh), SLICE)):
-                self._encode_next()
-            await asyncio.sleep(0)
-
-    def _encode_next(self) -> None:
-        fresh = self._fresh.popleft()
-        try:
-            body = assignment_event(
-                fresh.subject,
-                [told(outcome) for outcome in fresh.outcomes],
-                round(fresh.at * 1000),
-                user_properties=self._assignment.user_properties,
-            )
-            fresh.lane.sender.offer(body, fresh.at, fresh.key)
-        except Exception as error:  # noqa: BLE001  one event's defect is not another's
-            _lose_to(error, fresh.lane)
+                for project in self._projects:
+                    project.tally.report_drops(now)
 
     def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
         self._metrics.loop_deaths.labels(name).inc()
         log.error("loop died", loop=name, error=repr(error), restart_in_seconds=pause)
-
-
-def _lose_to(error: Exception, lane: _Lane) -> None:
-    if not lane.tally.counts()["dropped"].get("error"):
-        log.error("an event cannot be made; more are only counted", exc_info=error)
-    lane.tally.drop("error", 1)

@@ -64,6 +64,7 @@ class House:
             "cohorts": self._syncer.cohort_status(),
             "store": self._store.status(),
             "events": self._tracker.status(),
+            "spool": self._tracker.spool_status(),
         }
 
     def _kept(self) -> list[tuple[str, bool, str]]:

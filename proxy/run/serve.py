@@ -16,8 +16,11 @@ from proxy import __version__, logs, tasks
 from proxy.admin.pages import Pages
 from proxy.api.assembly import build_router, build_server
 from proxy.api.cohorts import Library
+from proxy.api.reports import Reports
 from proxy.events.destinations import destinations
+from proxy.events.opening import open_spool
 from proxy.events.tracker import Tracker
+from proxy.events.uploads import Uploads
 from proxy.metrics import Metrics
 from proxy.run.flushing import SHARE_OF_REQUESTS, flush
 from proxy.run.house import House
@@ -95,7 +98,10 @@ async def _open(
     seconds = settings.drain_deadline_millis / 1000
     client = UpstreamClient(await opened.enter_async_context(open_session()), settings.urls)
     kept = Keeping(settings, client, board, metrics)
-    tracker = Tracker(destinations(settings, client), settings.assignment, metrics)
+    spool = await opened.enter_async_context(open_spool(settings, metrics))
+    tracker = Tracker(
+        destinations(settings, client), settings.assignment, settings.exposure, metrics, spool
+    )
     house = House(
         settings, store=kept.store, syncer=kept.syncer, tracker=tracker, loops=loops, stop=stop
     )
@@ -105,9 +111,10 @@ async def _open(
     opened.push_async_callback(flush, tracker, stop, seconds)
     await opened.enter_async_context(loops.running("events", tracker.run))
     await tasks.wait_for_event(kept.syncer.restored, longest_warm_start)
+    reports = Reports(tracker.track, tracker.expose, Uploads(settings.projects, tracker))
     router = build_router(
         board,
-        tracker.track,
+        reports,
         settings,
         metrics,
         tasks.wall_clock,
@@ -115,7 +122,8 @@ async def _open(
         memberships_of=kept.memberships_of,
         library=Library(kept.find_cohort, kept.renew_cohort),
     )
-    server = build_server(router, settings, metrics, tasks.wall_clock)
+    durable = None if settings.events.commit_millis else tracker.durable
+    server = build_server(router, settings, metrics, tasks.wall_clock, durable=durable)
     await server.open(bound.clients)
     opened.push_async_callback(server.drain, seconds * SHARE_OF_REQUESTS, stop.hurry)
 

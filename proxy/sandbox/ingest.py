@@ -11,6 +11,18 @@ MOST_EVENTS = 2000
 MOST_BYTES = {"/2/httpapi": 1_000_000, "/batch": 20_000_000}
 USUAL_ID_LENGTH = 5
 IDS = ("user_id", "device_id")
+REFUSED_IDS = {
+    *("anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "{}", "lmy47d"),
+    *("0", "-1", "00000000-0000-0000-0000-000000000000"),
+}
+MISSING = "events_with_missing_fields"
+INVALID = "events_with_invalid_fields"
+SHORT = "events_with_invalid_id_lengths"
+ERRORS = {
+    MISSING: "Request missing required field",
+    INVALID: "Invalid field values on some events",
+    SHORT: "Invalid id length for user_id or device_id",
+}
 Answer = dict[str, Any]
 """The JSON answer; its member `code` is the HTTP status as well."""
 
@@ -33,7 +45,7 @@ class Ingest:
             upload = msgspec.json.decode(body)
         except (ValueError, RecursionError):
             return _refusal(400, "Invalid JSON request body"), []
-        problem = self._problem(upload)
+        problem = self._problem(upload, forgiving=path == "/batch")
         if problem is not None:
             return problem, []
         events = upload["events"]
@@ -51,7 +63,7 @@ class Ingest:
         held = self._events.values()
         return [event for event in held if event_type in {None, event["event_type"]}]
 
-    def _problem(self, upload: Any) -> Answer | None:
+    def _problem(self, upload: Any, *, forgiving: bool) -> Answer | None:
         if not isinstance(upload, dict):
             return _refusal(400, "Invalid JSON request body")
         for field, kind in (("api_key", str), ("events", list)):
@@ -61,7 +73,8 @@ class Ingest:
             return _refusal(400, f"Invalid API key: {upload['api_key']}")
         if len(upload["events"]) > MOST_EVENTS:
             return _refusal(413, "Payload too large")
-        return _problem_of_events(upload["events"], _id_length(upload.get("options")))
+        shortest = _id_length(upload.get("options"))
+        return _problem_of_events(upload["events"], shortest, forgiving=forgiving)
 
     def _remember(self, event: dict[str, Any]) -> bool:
         identity = str(event.get("insert_id") or f"no insert_id {self.taken.total()}")
@@ -80,24 +93,38 @@ def _id_length(options: Any) -> int:
     return wanted if isinstance(wanted, int) else USUAL_ID_LENGTH
 
 
-def _problem_of_events(events: list[Any], id_length: int) -> Answer | None:
-    missing: dict[str, list[int]] = {}
-    short: dict[str, list[int]] = {}
+def _problem_of_events(events: list[Any], id_length: int, *, forgiving: bool) -> Answer | None:
+    wrong: dict[str, dict[str, list[int]]] = {kind: {} for kind in ERRORS}
     for index, event in enumerate(events):
-        if not isinstance(event, dict) or not isinstance(event.get("event_type"), str):
-            missing.setdefault("event_type", []).append(index)
-            continue
-        given = {name: str(event[name]) for name in IDS if event.get(name) is not None}
-        if not given:
-            missing.setdefault("user_id", []).append(index)
-        for name, text in given.items():
-            if len(text) < id_length:
-                short.setdefault(name, []).append(index)
-    if missing:
-        return _refusal(400, "Event missing required fields", events_with_missing_fields=missing)
-    if short:
-        return _refusal(400, "Invalid id length", events_with_invalid_id_lengths=short)
-    return None
+        problem = _problem_of_event(event, id_length, forgiving=forgiving)
+        if problem is not None:
+            kind, field = problem
+            wrong[kind].setdefault(field, []).append(index)
+    found = {kind: fields for kind, fields in wrong.items() if fields}
+    return _refusal(400, ERRORS[next(iter(found))], **found) if found else None
+
+
+def _problem_of_event(event: Any, id_length: int, *, forgiving: bool) -> tuple[str, str] | None:
+    if not isinstance(event, dict) or event.get("event_type") is None:
+        return MISSING, "event_type"
+    if event["event_type"] in ("", True, False) or isinstance(event["event_type"], dict | list):
+        return INVALID, "event_type"
+    if type(event.get("time")) not in {int, float, type(None)}:
+        return INVALID, "time"
+    given = {name: event[name] for name in IDS if event.get(name) not in (None, "")}
+    bad = {name: kind for name, one in given.items() if (kind := _problem_of_id(one, id_length))}
+    if not given:
+        return MISSING, "user_id"
+    if not bad or (forgiving and len(bad) < len(given)):
+        return None
+    name, kind = next(iter(bad.items()))
+    return kind, name
+
+
+def _problem_of_id(value: Any, id_length: int) -> str | None:
+    if isinstance(value, bool | dict | list) or str(value).lower() in REFUSED_IDS:
+        return INVALID
+    return SHORT if len(str(value)) < id_length else None
 
 
 def _refusal(code: int, error: str, **details: Any) -> Answer:

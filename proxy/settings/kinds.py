@@ -27,7 +27,7 @@ REDIS_URI_FORM: dict[str, Any] = {
 
 # Why some settings are without effect.
 LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
-NO_EXPOSURES = "this version does not track exposures"
+EXPOSURES_ALONGSIDE = "exposures travel with assignments, as `assignment.useBatchMode` says"
 NO_REDIS = "this version keeps everything in its own process"
 
 

@@ -16,12 +16,14 @@ from proxy.settings.kinds import (
     interval,
     setting,
 )
-from proxy.settings.sections import Assignment, Exposure, Limits, Log, OperatorsPort, Redis
+from proxy.settings.reporting import Assignment, Events, Exposure
+from proxy.settings.sections import Limits, Log, OperatorsPort, Redis
 from proxy.settings.zones import Urls
 
 __all__ = [
     "Assignment",
     "Configuration",
+    "Events",
     "Exposure",
     "Limits",
     "Log",
@@ -89,7 +91,8 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     data_dir: Annotated[
         str | None,
         setting(
-            "A directory of this instance's own: flags and cohorts outlive a restart there.",
+            "A directory of this instance's own: flags, cohorts and events that wait outlive a"
+            " restart there.",
             default="none",
         ),
     ] = None
@@ -104,6 +107,7 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = 10_000
     assignment: Assignment = Assignment()
     exposure: Exposure = Exposure()
+    events: Events = Events()
     redis: Redis = Redis()
     metrics: OperatorsPort = OperatorsPort()
     limits: Limits = Limits()

@@ -1,4 +1,4 @@
-"""The sections of the configuration: settings that belong together."""
+"""Sections of the configuration: Redis, the operators' port, limits, the log."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from proxy.settings.kinds import (
     HOST_FORM,
     LOGGED_ANYWAY,
     MEBIBYTE,
-    NO_EXPOSURES,
     NO_REDIS,
     REDIS_URI_FORM,
-    Capacity,
     Host,
     Level,
     PathPart,
@@ -23,65 +21,6 @@ from proxy.settings.kinds import (
     interval,
     setting,
 )
-
-
-class Assignment(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which assignments are reported, and how."""
-
-    enabled: Annotated[bool, setting("Report assignments to Amplitude.")] = True
-    filter_capacity: Annotated[
-        Capacity,
-        setting("How many assignments are remembered for 24 hours, to report each only once."),
-    ] = 1_048_576
-    event_upload_threshold: Annotated[
-        Threshold, setting("Send as soon as this many events wait.")
-    ] = 100
-    event_upload_period_millis: Annotated[
-        int, interval("Send after this time even if fewer events wait.", ge=1)
-    ] = 10_000
-    use_batch_mode: Annotated[
-        bool,
-        setting(
-            "Post to `/batch`; `false` posts to `/2/httpapi`."
-            " An `analyticsServerUrl` that names either is used as it is."
-        ),
-    ] = True
-    user_properties: Annotated[
-        bool,
-        setting("Let events set and unset the `[Experiment] ...` properties of users."),
-    ] = True
-    max_pending_bytes: Annotated[
-        int,
-        setting(
-            "How many bytes of events may wait; what exceeds it is dropped and counted.",
-            ge=65_536,
-            le=2**40,
-        ),
-    ] = 64 * MEBIBYTE
-
-
-class Exposure(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How exposures are reported."""
-
-    filter_capacity: Annotated[
-        Capacity,
-        setting(
-            "How many exposures are remembered for 24 hours, to report each only once.",
-            unused=NO_EXPOSURES,
-        ),
-    ] = 1_048_576
-    event_upload_threshold: Annotated[
-        Threshold, setting("Send as soon as this many exposures wait.", unused=NO_EXPOSURES)
-    ] = 100
-    event_upload_period_millis: Annotated[
-        int,
-        interval("Send after this time even if fewer exposures wait.", ge=1, unused=NO_EXPOSURES),
-    ] = 10_000
-    use_batch_mode: Annotated[
-        bool,
-        setting("Post to `/batch`; `false` posts to `/2/httpapi`.", unused=NO_EXPOSURES),
-    ] = True
-
 
 REDIS_URI = {**REDIS_URI_FORM, "unused": NO_REDIS}
 

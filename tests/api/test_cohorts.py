@@ -10,6 +10,7 @@ import pytest
 from proxy.api.assembly import build_router
 from proxy.api.cohorts import whole_number
 from proxy.api.messages import Response
+from proxy.api.reports import Reports
 from proxy.metrics import Metrics
 from proxy.secret import Secret
 from proxy.settings.schema import Project
@@ -234,7 +235,7 @@ async def test_a_stranger_learns_nothing_and_is_counted(
 async def test_a_proxy_that_is_given_no_cohorts_knows_none() -> None:
     settings, metrics = builders.settings(), Metrics()
     router = build_router(
-        Board(), lambda *_: None, settings, metrics, lambda: 0.0, is_ready=lambda: True
+        Board(), Reports(lambda *_: None), settings, metrics, lambda: 0.0, is_ready=lambda: True
     )
 
     route, answer = router.begin("GET", TARGET, {"authorization": BASIC})

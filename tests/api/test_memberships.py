@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from proxy.api.assembly import build_router
+from proxy.api.reports import Reports
 from proxy.api.routes import Exchange
 from proxy.cohorts.building import write_index
 from proxy.cohorts.index import Index
@@ -175,7 +176,7 @@ def test_cohorts_on_the_shelf_are_those_of_users_and_groups(tmp_path: Path) -> N
     board.publish(KEY, snapshot)
     router = build_router(
         board,
-        lambda *_: None,
+        Reports(lambda *_: None),
         builders.settings(),
         Metrics(),
         lambda: 0.0,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.api.assembly import build_router
 from proxy.api.messages import Response
+from proxy.api.reports import Reports
 from proxy.metrics import Metrics
 from proxy.settings.schema import Limits
 from proxy.snapshots.board import Board
@@ -423,7 +424,7 @@ class Unreadable(dict[str, str]):
 async def test_an_error_before_any_handler_is_told_the_same_way(log_lines: io.StringIO) -> None:
     router = build_router(
         Board(),
-        lambda *_: None,
+        Reports(lambda *_: None),
         builders.settings(),
         Metrics(),
         lambda: 0.0,

@@ -3,6 +3,7 @@ import pytest
 
 from proxy.api.assembly import build_router
 from proxy.api.messages import Response
+from proxy.api.reports import Reports
 from proxy.api.routes import Exchange
 from proxy.evaluation.memberships import Memberships
 from proxy.evaluation.outcomes import Outcome
@@ -26,6 +27,40 @@ async def test_what_was_answered_is_tracked(served: Served) -> None:
     assert tracked.at > 1_700_000_000
 
 
+@pytest.mark.parametrize(
+    ("wish", "exposed"),
+    [("track", 1), ("Track", 1), (" track ", 1), ("no-track", 0), ("", 0), ("true", 0)],
+)
+@pytest.mark.parametrize("path", ["/sdk/v2/vardata", "/sdk/vardata", "/v1/vardata"])
+async def test_exposures_are_offered_when_asked_for(
+    served: Served, path: str, wish: str, exposed: int
+) -> None:
+    await served.get(
+        f"{path}?user_id=u1", X_Amp_Exp_Exposure_Track=wish, X_Amp_Exp_Track="no-track"
+    )
+
+    assert len(served.exposed) == exposed
+    assert served.tracked == []
+
+
+async def test_an_exposure_tells_which_flags_were_asked_for(served: Served) -> None:
+    user = encoded({"user_id": "u1"})
+    for keys in ("", encoded(["child", "nowhere"])):
+        await served.get(
+            "/sdk/v2/vardata",
+            X_Amp_Exp_User=user,
+            X_Amp_Exp_Flag_Keys=keys,
+            X_Amp_Exp_Exposure_Track="track",
+        )
+
+    everything, one = served.exposed
+    assert (set(everything.asked), set(one.asked)) == (set(), {"child", "nowhere"})
+    assert [outcome.flag_key for outcome in one.outcomes] == ["parent", "child"]
+    assert (one.project_index, one.user["user_id"]) == (0, "u1")
+    assert one.at > 1_700_000_000
+    assert len(served.tracked) == 2
+
+
 async def test_only_evaluations_are_tracked(served: Served) -> None:
     await served.get("/sdk/v2/flags")
     await served.get("/sdk/v2/vardata", X_Amp_Exp_User="%%")
@@ -42,7 +77,7 @@ async def test_the_answer_comes_from_the_snapshot_at_the_time_of_the_credentials
     tracked: list[Outcome] = []
     router = build_router(
         board,
-        lambda _project, _user, outcomes, _at: tracked.extend(outcomes),
+        Reports(lambda _project, _user, outcomes, _at: tracked.extend(outcomes)),
         builders.settings(),
         Metrics(),
         lambda: 0.0,
@@ -160,7 +195,7 @@ def test_only_types_that_flags_target_are_asked_for(answers: Memberships | None)
         board.publish(KEY, builders.snapshot(flags))
         router = build_router(
             board,
-            lambda *_: None,
+            Reports(lambda *_: None),
             builders.settings(),
             Metrics(),
             lambda: 0.0,

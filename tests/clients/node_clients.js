@@ -1,10 +1,12 @@
 // Drives the official Node and browser SDKs, unmodified, and the vendor's JavaScript engine.
-// Reads one job as JSON from standard input and writes the variants of every user as JSON.
+// Reads one job as JSON from standard input and writes the variants of every user as JSON, or what
+// became of every event.
 'use strict';
 
 const { EvaluationEngine, topologicalSort } = require('@amplitude/experiment-core');
 const Node = require('@amplitude/experiment-node-server');
 const Browser = require('@amplitude/experiment-js-client');
+const Analytics = require('@amplitude/analytics-node');
 
 // The browser SDK stores variants where a browser would; this is what it finds under Node.
 const storage = () => {
@@ -93,7 +95,15 @@ async function browserLocal(job) {
   return found;
 }
 
-const WORK = { oracle, nodeRemote, nodeLocal, browserRemote, browserLocal };
+async function analytics({ url, key, events }) {
+  const client = Analytics.createInstance();
+  const config = { serverUrl: url, flushQueueSize: 20, flushIntervalMillis: 50, logLevel: 0 };
+  await client.init(key, config).promise;
+  const tracked = events.map(({ event_type: type, ...rest }) => client.track(type, {}, rest).promise);
+  return (await Promise.all(tracked)).map(({ code }) => code);
+}
+
+const WORK = { analytics, oracle, nodeRemote, nodeLocal, browserRemote, browserLocal };
 
 async function main() {
   const chunks = [];

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +11,10 @@ import msgspec
 from proxy.errors import UpstreamUnavailable
 from proxy.evaluation.model import Flag, Segment, Variant
 from proxy.evaluation.outcomes import Outcome
-from proxy.upstream.analytics import Receipt
+from proxy.events.disk import PATIENCE_SECONDS, Disk
+from proxy.events.spool import Bounds, Spool
+from proxy.metrics import Metrics
+from proxy.upstream.analytics import SHORT_IDS, Receipt
 
 NOW = 1_700_000_000.0
 
@@ -34,6 +39,18 @@ def receipt(status: int, retry_after: float | None = None, **body: Any) -> Recei
     return Receipt(status, msgspec.json.encode(body), retry_after)
 
 
+class AtOnce(Executor):
+    """Does the work in the caller's thread: virtual time does not wait for threads."""
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(job(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def clock() -> float:
     """The wall clock of virtual time."""
     return NOW + asyncio.get_running_loop().time()
@@ -51,7 +68,7 @@ class Upstream:
         self.accepted: list[int] = []
         self.seconds = seconds
 
-    async def __call__(self, bodies: Sequence[bytes]) -> Receipt:
+    async def __call__(self, bodies: Sequence[bytes], options: bytes = SHORT_IDS) -> Receipt:
         sent = numbers(bodies)
         self.diary.append((asyncio.get_running_loop().time(), sent))
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -70,3 +87,18 @@ class Upstream:
     @property
     def times(self) -> list[float]:
         return [at for at, _ in self.diary]
+
+
+def spool_in(
+    folder: Path | None,
+    metrics: Metrics | None = None,
+    *,
+    wall: Callable[[], float] = clock,
+    executor: Executor | None = None,
+    patience: float = PATIENCE_SECONDS,
+    **bounds: Any,
+) -> Spool:
+    """Make a spool that is not open yet; in memory when there is no folder."""
+    metrics = metrics or Metrics()
+    disk = Disk(folder, metrics, executor or AtOnce(), patience=patience)
+    return Spool(disk, Bounds(**bounds), metrics, clock=wall)

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from proxy import __version__
-from proxy.events.assignment import Subject, assignment_event, group_names, id_text, told
+from proxy.events.assignment import assignment_event, told
 from proxy.events.canonical import java_hash
+from proxy.events.subject import Subject, group_names, id_text
 from tests.events.builders import outcome
 
 AT = 1_700_000_000_000

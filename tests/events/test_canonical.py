@@ -7,7 +7,6 @@ from proxy.events.canonical import (
     insert_id,
     java_hash,
     joined_hash,
-    key_of,
     partial_hash,
 )
 
@@ -86,21 +85,7 @@ def test_an_insert_id_is_never_longer_than_upstream_keeps() -> None:
     assert one != other
 
 
-@given(any_text, any_text)
-def test_keys_differ_as_texts_do(one: str, other: str) -> None:
-    assert (key_of(one, 7) == key_of(other, 7)) == (one == other)
-    assert 0 <= key_of(one, 7) < 2**128
-
-
-def test_half_a_surrogate_pair_has_a_key_too() -> None:
-    assert key_of("u\ud800", 7) != key_of("u\udc00", 7)
-
-
 def test_a_long_text_is_hashed_whole() -> None:
     text = "\u2603 long " * 500
 
     assert java_hash(text) == slow_java_hash(text)
-
-
-def test_the_seed_changes_the_key() -> None:
-    assert key_of("u null f on ", 1) != key_of("u null f on ", 2)

@@ -3,8 +3,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.events.canonical import key_of
 from proxy.events.dedupe import DAY_SECONDS, Dedupe
+from proxy.events.sameness import key_of
 
 MILLION = 1_048_576
 
@@ -102,11 +102,11 @@ def test_a_million_entries_take_less_than_120_megabytes() -> None:
     dedupe = Dedupe(MILLION)
     empty = resident_bytes()
     for number in range(MILLION):
-        dedupe.first(key_of(f"user-{number}", 1), 0.0)
+        dedupe.first(key_of(f"user-{number}"), 0.0)
 
-    assert not dedupe.first(key_of("user-0", 1), 1.0)
-    assert dedupe.first(key_of("one more", 1), 1.0)
-    assert dedupe.first(key_of("user-0", 1), 1.0), "the oldest gave way"
+    assert not dedupe.first(key_of("user-0"), 1.0)
+    assert dedupe.first(key_of("one more"), 1.0)
+    assert dedupe.first(key_of("user-0"), 1.0), "the oldest gave way"
     assert empty - before < 5_000_000, "no memory before it is needed"
     assert resident_bytes() - before < 60_000_000
 

@@ -1,6 +1,8 @@
-from proxy.events.destinations import Way, destinations
+from proxy.events.destinations import MOST_OPTION_BYTES, Pace, Way, destinations
+from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST
 from proxy.secret import Secret
-from proxy.settings.schema import Assignment, Project, Settings
+from proxy.settings.reporting import Assignment, Exposure
+from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits, payload
 from proxy.upstream.client import UpstreamClient
@@ -17,22 +19,26 @@ async def test_each_project_has_its_way(client: UpstreamClient, up: FakeUpstream
     settings = Settings(
         projects=PROJECTS,
         urls=Urls(analytics=f"{up.url}/2/httpapi"),
-        assignment=Assignment(
-            event_upload_threshold=7, event_upload_period_millis=2500, max_pending_bytes=70_000
-        ),
+        assignment=Assignment(event_upload_threshold=7, event_upload_period_millis=2500),
+        exposure=Exposure(event_upload_threshold=9, event_upload_period_millis=500),
     )
     up.on("POST", "/2/httpapi", answer(200))
 
     first, second = destinations(settings, client)
-    await second.post([b"{}"])
+    await second.post([b"{}"], b'{"min_id_length":3}')
 
     assert first.label == "first"
     assert second.label == PROJECTS[1].api_key.label
     assert first.way == Way(
-        limits=Limits(events=1000, size=1_000_000 - len(payload(KEY, []))),
+        limits=Limits(events=1000, size=1_000_000 - len(payload(KEY, [], b"")) - MOST_OPTION_BYTES),
         rest_seconds=30.0,
-        threshold=7,
-        period_seconds=2.5,
-        max_bytes=70_000,
+        pace=Pace(threshold=7, period_seconds=2.5),
+        paces={EXPOSURE: Pace(threshold=9, period_seconds=0.5)},
     )
-    assert up.requests[0].json["api_key"] == "key-of-second"
+    assert first.way.pace_of(ASSIGNMENT) == first.way.pace_of(INGEST) == first.way.pace
+    assert first.origin == KEY.label, "it follows from the key alone"
+    assert up.requests[0].json == {
+        "api_key": "key-of-second",
+        "options": {"min_id_length": 3},
+        "events": [{}],
+    }

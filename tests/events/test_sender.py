@@ -1,69 +1,17 @@
 """One project's events in virtual time: an hour takes a millisecond."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import tasks
-from proxy.events.destinations import Destination, Way
-from proxy.events.sender import Sender
-from proxy.events.tally import Tally
-from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits, Receipt
-from tests.events.builders import NOW, Upstream, clock, event, numbers, receipt
-
-LIMITS = Limits(events=2000, size=1_000_000)
-HOUR = 3600.0
-
-
-class Rig:
-    """A sender, what it lost, and its counts."""
-
-    def __init__(self, upstream: Upstream, chance: Callable[[], float], **way: Any) -> None:
-        self.metrics = Metrics()
-        self.lost: list[int] = []
-        self.upstream = upstream
-        self.tally = Tally("p", self.metrics)
-        self.sender = Sender(
-            Destination("p", Way(**{"limits": LIMITS, **way}), upstream),
-            self.tally,
-            on_lost=self.lost.append,
-            clock=clock,
-            chance=chance,
-        )
-        self.made = 0
-
-    def offer(self, count: int, size: int = 40) -> None:
-        for _ in range(count):
-            self.sender.offer(event(self.made, size), clock(), key=self.made)
-            self.made += 1
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        dropped: dict[str, int] = self.tally.counts()["dropped"]
-        return dropped
-
-
-def rig(
-    *script: Any, seconds: float = 0.0, chance: Callable[[], float] = lambda: 1.0, **way: Any
-) -> Rig:
-    return Rig(Upstream(*script, seconds=seconds), chance, **way)
-
-
-@asynccontextmanager
-async def running(one: Rig) -> AsyncIterator[None]:
-    loop = tasks.start("sender", one.sender.run())
-    try:
-        yield
-    finally:
-        await tasks.stop(loop)
+from tests.events.builders import NOW, numbers, receipt
+from tests.events.rig import HOUR, rig, running
 
 
 @pytest.mark.looptime
@@ -333,7 +281,7 @@ async def test_an_invalid_api_key_drops_the_batch_and_slows_down() -> None:
 
 @pytest.mark.looptime
 async def test_what_exceeds_the_bound_in_bytes_is_dropped_oldest_first() -> None:
-    one = rig(None, threshold=1000, max_bytes=10 * (40 + 160))
+    one = rig(None, threshold=1000, max_memory=10 * (40 + 160))
 
     one.offer(13)
 
@@ -372,7 +320,7 @@ async def test_an_event_too_large_for_any_request_is_dropped() -> None:
 
 @pytest.mark.looptime
 async def test_an_event_larger_than_the_buffer_does_not_empty_it() -> None:
-    one = rig(max_bytes=2000)
+    one = rig(max_memory=2000)
 
     one.offer(3)
     one.offer(1, size=1900)
@@ -397,7 +345,7 @@ async def test_flush_sends_everything_without_the_loop() -> None:
     one = rig(limits=Limits(events=4, size=1_000_000))
     one.offer(10)
 
-    left = await one.sender.flush(deadline=10.0)
+    left = await one.flush(deadline=10.0)
 
     assert left == 0
     assert one.upstream.accepted == list(range(10))
@@ -409,7 +357,7 @@ async def test_flush_gives_up_at_its_deadline_and_counts_what_is_left() -> None:
     one = rig(None, chance=lambda: 1.0)
     one.offer(5)
 
-    left = await one.sender.flush(deadline=10.0)
+    left = await one.flush(deadline=10.0)
 
     assert left == 5
     assert one.dropped == {"stopped": 5}
@@ -422,7 +370,7 @@ async def test_flush_does_not_wait_for_an_upstream_that_hangs() -> None:
     one = rig(seconds=HOUR)
     one.offer(5)
 
-    assert await one.sender.flush(deadline=10.0) == 5
+    assert await one.flush(deadline=10.0) == 5
     assert asyncio.get_running_loop().time() == 10
 
 
@@ -433,7 +381,7 @@ async def test_flush_tries_at_once_even_after_a_long_pause_was_asked_for() -> No
         one.offer(2)
         await asyncio.sleep(5)
 
-    assert await one.sender.flush(deadline=15.0) == 0
+    assert await one.flush(deadline=15.0) == 0
     assert one.upstream.times == [0, 5]
 
 
@@ -444,7 +392,7 @@ async def test_flush_sends_what_is_held() -> None:
         one.offer(2)
         await asyncio.sleep(1)
 
-    assert await one.sender.flush(deadline=10.0) == 0
+    assert await one.flush(deadline=10.0) == 0
     assert one.upstream.accepted == [1, 0]
 
 
@@ -453,7 +401,7 @@ async def test_flush_waits_for_held_events_if_there_is_time() -> None:
     one = rig(receipt(429, throttled_events=[0]), receipt(200), rest_seconds=5.0)
     one.offer(1)
 
-    assert await one.sender.flush(deadline=10.0) == 0
+    assert await one.flush(deadline=10.0) == 0
     assert one.upstream.times == [0, 5]
 
 
@@ -465,7 +413,7 @@ async def test_a_batch_under_way_when_the_loop_is_cancelled_is_sent_again_by_flu
         await asyncio.sleep(1)
 
     one.upstream.seconds = 0.0
-    assert await one.sender.flush(deadline=10.0) == 0
+    assert await one.flush(deadline=10.0) == 0
     assert one.upstream.batches == [[0, 1, 2, 3, 4]] * 2
     assert one.lost == []
 
@@ -478,7 +426,7 @@ async def test_flush_beside_a_living_loop_waits_for_the_batch_under_way() -> Non
         await asyncio.sleep(1)
         one.offer(1)
 
-        assert await one.sender.flush(deadline=20.0) == 0
+        assert await one.flush(deadline=20.0) == 0
 
     assert one.upstream.batches == [[0, 1, 2, 3, 4], [5]]
 
@@ -489,7 +437,7 @@ async def test_an_answer_after_the_flush_gave_up_changes_nothing() -> None:
     async with running(one):
         one.offer(5)
         await asyncio.sleep(1)
-        assert await one.sender.flush(deadline=10.0) == 5
+        assert await one.flush(deadline=10.0) == 5
         await asyncio.sleep(60)
 
     assert len(one.sender) == 0
@@ -502,7 +450,7 @@ async def test_a_batch_cut_short_after_the_flush_gave_up_stays_lost() -> None:
     async with running(one):
         one.offer(5)
         await asyncio.sleep(1)
-        assert await one.sender.flush(deadline=10.0) == 5
+        assert await one.flush(deadline=10.0) == 5
 
     assert len(one.sender) == 0
     assert one.dropped == {"stopped": 5}
@@ -522,6 +470,8 @@ async def test_the_status_tells_the_last_answer_and_the_next_attempt() -> None:
     assert status == {
         "pending": 2,
         "pending_bytes": 400,
+        "backlog": 0,
+        "in_memory": 2,
         "oldest_age_seconds": 10.0,
         "batch_limit": 2000,
         "failures_in_a_row": 1,

@@ -1,5 +1,6 @@
 from typing import Any
 
+from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST
 from proxy.events.tally import LOG_SECONDS, REASONS, Tally
 from proxy.metrics import Metrics
 
@@ -20,9 +21,9 @@ def test_counts_reach_the_metrics_and_the_official_names() -> None:
     metrics = Metrics()
     tally = Tally("p", metrics)
 
-    tally.offered += 5
-    tally.skipped += 1
-    tally.filtered += 2
+    tally.of[ASSIGNMENT].offered += 5
+    tally.of[ASSIGNMENT].skipped += 1
+    tally.of[ASSIGNMENT].filtered += 2
     tally.measure()
     tally.measure()
     tally.count("sent", 2)
@@ -41,11 +42,30 @@ def test_counts_reach_the_metrics_and_the_official_names() -> None:
         "offered": 5,
         "skipped": 1,
         "filtered": 2,
+        "spooled": 0,
         "sent": 2,
         "retried": 3,
         "held": 0,
         "dropped": {"full": 4},
     }
+
+
+def test_each_kind_has_its_official_names_and_uploads_have_none() -> None:
+    metrics = Metrics()
+    tally = Tally("p", metrics)
+
+    for number, kind in enumerate((ASSIGNMENT, EXPOSURE, INGEST), 1):
+        tally.of[kind].offered += number
+        tally.of[kind].filtered += number
+        tally.count("sent", number, kind)
+        tally.drop("full", number, kind)
+    tally.measure()
+
+    for kind, number in (("assignment", 1), ("exposure", 2)):
+        names = (kind, f"{kind}_filter", f"{kind}_send", f"{kind}_send_failure")
+        assert [value(metrics, name) for name in names] == [number] * 4
+    assert value(metrics, "events", project="p", outcome="offered") == 6
+    assert tally.counts()["filtered"] == 6
 
 
 def test_losses_are_logged_at_most_once_a_minute(log_lines: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,15 +13,17 @@ import pytest
 from proxy import tasks
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import java_hash
-from proxy.events.destinations import Destination, Way, destinations
-from proxy.events.tracker import MOST_FRESH, SLICE, Tracker
+from proxy.events.destinations import Destination, Pace, Way, destinations
+from proxy.events.encoder import MOST_FRESH, SLICE
+from proxy.events.tracker import Tracker
 from proxy.metrics import Metrics
 from proxy.secret import Secret
-from proxy.settings.schema import Assignment, Project, Settings
+from proxy.settings.reporting import Assignment, Exposure
+from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits, Receipt
 from proxy.upstream.client import UpstreamClient
-from tests.events.builders import NOW, Upstream, event, outcome, receipt
+from tests.events.builders import NOW, Upstream, event, outcome, receipt, spool_in
 from tests.fakes.upstream import (
     FakeUpstream,
     Request,
@@ -51,7 +54,9 @@ def tracker_to(
     return Tracker(
         destinations(settings, client),
         assignment,
+        Exposure(),
         Metrics(),
+        spool_in(None, wall=lambda: NOW),
         clock=lambda: NOW,
         chance=lambda: 0.001,
     )
@@ -295,7 +300,8 @@ async def test_metrics_keep_up_when_events_come_faster_than_they_are_encoded(
 @pytest.mark.looptime
 async def test_metrics_are_brought_up_to_date_once_a_second_however_many_events_come() -> None:
     way = Way(limits=Limits(events=10, size=100_000))
-    tracker = Tracker([Destination("p", way, Upstream())], Assignment(), Metrics())
+    there = Destination("p", "origin", way, Upstream())
+    tracker = Tracker([there], Assignment(), Exposure(), Metrics(), spool_in(None))
     seen = set()
 
     async with running(tracker):
@@ -465,15 +471,17 @@ async def test_a_stop_with_upstream_away_says_what_was_lost(
 
 
 def rigged(upstream: Upstream, **assignment: Any) -> Tracker:
-    async def post(bodies: Sequence[bytes]) -> Receipt:
+    async def post(bodies: Sequence[bytes], _options: bytes) -> Receipt:
         users = [msgspec.json.decode(body)["user_id"] for body in bodies]
         return await upstream([event(int(one.removeprefix("user-"))) for one in users])
 
-    way = Way(limits=Limits(events=100, size=100_000), threshold=10)
+    way = Way(limits=Limits(events=100, size=100_000), pace=Pace(threshold=10))
     return Tracker(
-        [Destination("p", way, post)],
+        [Destination("p", "origin", way, post)],
         Assignment(**assignment),
+        Exposure(),
         Metrics(),
+        spool_in(None),
         clock=lambda: NOW + asyncio.get_running_loop().time(),
     )
 
@@ -503,20 +511,22 @@ async def test_a_defect_while_one_project_is_flushed_costs_no_other_project_its_
 ) -> None:
     came: list[bytes] = []
 
-    async def slow(bodies: Sequence[bytes]) -> Receipt:
+    async def slow(bodies: Sequence[bytes], _options: bytes) -> Receipt:
         await asyncio.sleep(3)
         came.extend(bodies)
         return receipt(200)
 
-    async def broken(_: Sequence[bytes]) -> Receipt:
+    async def broken(_: Sequence[bytes], _options: bytes) -> Receipt:
         raise RuntimeError("a defect")
 
     way = Way(limits=Limits(events=100, size=100_000))
     posts = {"broken": broken, "fine": slow}
     tracker = Tracker(
-        [Destination(label, way, post) for label, post in posts.items()],
+        [Destination(label, label, way, post) for label, post in posts.items()],
         Assignment(),
+        Exposure(),
         Metrics(),
+        spool_in(None),
         clock=lambda: NOW,
     )
     tracker.track(0, user(0), OUTCOMES, NOW)
@@ -566,3 +576,75 @@ async def test_a_large_wave_is_encoded_in_slices() -> None:
         await others()
 
     assert turns > 10
+
+
+def durable_tracker(folder: Path, commit_seconds: float, upstream: Upstream) -> Tracker:
+    async def post(bodies: Sequence[bytes], _options: bytes) -> Receipt:
+        users = [msgspec.json.decode(body)["user_id"] for body in bodies]
+        return await upstream([event(int(one.removeprefix("user-"))) for one in users])
+
+    spool = spool_in(folder, wall=lambda: NOW, commit_seconds=commit_seconds)
+    there = Destination("p", "origin", Way(limits=Limits(events=100, size=100_000)), post)
+    return Tracker([there], Assignment(), Exposure(), Metrics(), spool, clock=lambda: NOW)
+
+
+@pytest.mark.looptime
+async def test_an_answer_can_wait_until_its_event_is_on_disk(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.0, Upstream(None))
+    await tracker._spool.open()
+
+    async with running(tracker):
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        done = tracker.durable()
+        assert done is not None
+        assert await done
+        assert tracker.status()[0]["in_memory"] == 0
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        assert tracker.durable() is None, "nothing new was told"
+    await tracker._spool.close()
+
+
+async def test_no_answer_waits_when_commits_wait_for_company(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+
+    tracker.track(0, user(1), OUTCOMES, NOW)
+
+    assert tracker.durable() is None
+    await tracker._spool.close()
+
+
+@pytest.mark.looptime
+async def test_within_the_commit_window_an_event_is_on_disk(tmp_path: Path) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+    await tracker._spool.open()
+
+    async with running(tracker):
+        tracker.track(0, user(1), OUTCOMES, NOW)
+        await asyncio.sleep(0.08)  # a moment to gather, and the commit's
+        assert counts(tracker)["spooled"] == 1
+    assert tracker.spool_status()["place"] == "disk"
+    await tracker._spool.close()
+
+
+@pytest.mark.looptime
+async def test_a_stop_with_upstream_away_keeps_events_for_the_next_start(
+    tmp_path: Path, log_lines: list[dict[str, Any]]
+) -> None:
+    tracker = durable_tracker(tmp_path, 0.05, Upstream(None))
+    await tracker._spool.open()
+    for number in range(3):
+        tracker.track(0, user(number), OUTCOMES, NOW)
+    assert await tracker.flush(5) == 0
+    await tracker._spool.close()
+    assert counts(tracker)["dropped"] == {}
+    assert log_lines[-1]["event"] == "events wait on disk for the next start"
+    assert log_lines[-1]["kept_on_disk"] == 3
+
+    upstream = Upstream()
+    again = durable_tracker(tmp_path, 0.05, upstream)
+    await again._spool.open()
+    async with running(again):
+        await asyncio.sleep(1)
+    await again._spool.close()
+
+    assert sorted(upstream.accepted) == [0, 1, 2]

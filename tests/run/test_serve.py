@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import socket
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,8 +15,8 @@ from proxy.secret import Secret
 from proxy.settings.schema import OperatorsPort, Project
 from tests import builders
 from tests.builders import API_KEY, KEY
-from tests.fakes.upstream import FakeUpstream, answer, hang
-from tests.run.whole import AUTHORISED, BATCH, FLAGS, pointed_at, running
+from tests.fakes.upstream import FakeUpstream, answer, hang, json_answer
+from tests.run.whole import AUTHORISED, BATCH, FLAGS, INGESTED, pointed_at, running
 
 
 async def test_it_syncs_answers_reports_and_stops(
@@ -150,3 +151,28 @@ def test_the_file_limit_is_raised_as_far_as_the_system_allows() -> None:
         assert raise_file_limit() == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_events_that_a_stop_could_not_send_are_sent_by_the_next_start(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    upstream.on("POST", BATCH, answer(503))
+    settings = pointed_at(upstream.url, data_dir=str(tmp_path))
+    async with running(settings) as proxy:
+        await proxy.wait_for(proxy.operators + "/readyz", 200)
+        async with proxy.session.post(
+            proxy.clients + "/sdk/v2/vardata", json={"user_id": "u1"}, headers=AUTHORISED
+        ) as response:
+            assert response.status == 200
+        page = await proxy.json_of(proxy.operators + "/status")
+        assert page["spool"]["place"] == "disk"
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await proxy.exit_code == STOPPED
+
+    upstream.on("POST", BATCH, json_answer(INGESTED))
+    before = len(upstream.at(BATCH))
+    async with running(settings):
+        await upstream.received(before + 1, BATCH)
+
+    first, *_, last = (request.json["events"] for request in upstream.at(BATCH))
+    assert first == last

@@ -202,6 +202,15 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         75000,
         500,
     ),
+    ("events.commitMillis", "AMPLITUDE_EVENTS_COMMIT_MILLIS", "events.commit_millis", 50, 0),
+    ("events.maxBytes", "AMPLITUDE_EVENTS_MAX_BYTES", "events.max_bytes", 1 << 30, 1 << 20),
+    (
+        "events.maxAgeMillis",
+        "AMPLITUDE_EVENTS_MAX_AGE_MILLIS",
+        "events.max_age_millis",
+        259_200_000,
+        60_000,
+    ),
     ("log.level", "AMPLITUDE_LOG_LEVEL", "log.level", "INFO", "DEBUG"),
     ("log.format", "AMPLITUDE_LOG_FORMAT", "log.format", "json", "console"),
 ]
@@ -452,7 +461,7 @@ def test_settings_without_effect_are_named(tmp_path: Path) -> None:
     assert loaded({}, path).notices == (
         (
             f"{path}:7: configuration.exposure.useBatchMode: accepted, but without effect:"
-            " this version does not track exposures"
+            " exposures travel with assignments, as `assignment.useBatchMode` says"
         ),
         (
             f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix:"
