@@ -197,7 +197,7 @@ ODD: list[Step] = [
     cut_after(0, b"mallory"),
 ]
 FIFTY = TENTHS + ODD
-OFTEN = {"cohort_sync_interval_millis": 5_000}
+OFTEN: dict[str, Any] = {"cohort_sync_interval_millis": 5_000}
 
 
 @contextmanager
