@@ -82,7 +82,7 @@ def serving(shelf: Shelf, flags: list[dict[str, Any]]) -> Router:
     board.publish(KEY, snapshot)
     return build_router(
         board,
-        lambda *_: None,
+        Reports(track=lambda *_: None),
         builders.settings(),
         Metrics(),
         lambda: 0.0,
