@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from proxy.api.assembly import build_router
+from proxy.api.reports import Reports
 from proxy.api.routes import Exchange, Router
 from proxy.cohorts.index import Index
 from proxy.cohorts.names import digest_of_bytes
