@@ -37,6 +37,7 @@ PATH = "/sdk/v1/cohort/"
 BASIC = b64encode(f"{API_KEY}:test-secret".encode()).decode()
 SECRETS = (KEY, API_KEY, "test-secret", BASIC)
 PATIENCE = 60.0
+HOUR = 3600
 CROWD = [f"crowd-{number:05}" for number in range(2000)]
 GOOD = ["alice-the-member", *CROWD]
 """Who is in the cohort; whoever reads `mallory` has read a body that never counted."""
@@ -283,7 +284,7 @@ def test_flags_wait_for_a_cohort_under_a_deadline_and_its_lack_is_shown(
 
         await world.wait_until(lambda: world.variants("alice"))
         waited = asyncio.get_running_loop().time() - began
-        assert 50 < waited < 80
+        assert 290 < waited < 1500
         assert await world.variants("alice") == {"plain": "on", "targeted": "off"}
         told = await world.deployment()
         assert told["waiting"] == []
@@ -303,7 +304,8 @@ def test_flags_wait_for_a_cohort_under_a_deadline_and_its_lack_is_shown(
         assert await world.metric(f'cohorts{{project="{await project(world)}",state="here"}}') == 1
         assert "cohorts not missing any more" in log_lines.getvalue()
 
-    tell(story, script=script(answer(503), flags=[flag("plain"), targeting("c1")]))
+    lines = script(answer(503), flags=[flag("plain"), targeting("c1")])
+    tell(story, script=lines, cohort_wait_millis=300_000)
 
 
 async def project(world: World) -> str:
@@ -329,14 +331,14 @@ def test_later_only_the_flag_that_needs_a_new_cohort_waits(log_lines: io.StringI
             return await world.variants("alice") != {"plain": "on", "targeted": "on"}
 
         await world.wait_until(old_version_gone)
-        assert asyncio.get_running_loop().time() - began < 30
+        assert asyncio.get_running_loop().time() - began < 1500
         assert await world.variants("bob") == {"new": "off", "plain": "on", "targeted": "off"}
         [(name, why)] = (await world.deployment())["cohorts_missing"].items()
         assert (name, bool(why)) == ("c2", True)
 
     lines = {**script(gzip_answer(body(["alice"], 5)), answer(204), flags=first)}
     lines[PATH + "c2"] = [hang()]
-    tell(story, script=lines, cohort_wait_millis=20_000, flag_sync_interval_millis=1_000)
+    tell(story, script=lines, cohort_wait_millis=300_000, flag_sync_interval_millis=1_000)
 
 
 @pytest.mark.parametrize(
@@ -352,14 +354,14 @@ def test_flags_do_not_wait_for_what_upstream_refuses(step: Step, why: str) -> No
     async def story(world: World) -> None:
         began = asyncio.get_running_loop().time()
         await world.wait_until(lambda: world.variants("alice"))
-        assert asyncio.get_running_loop().time() - began < 40
+        assert asyncio.get_running_loop().time() - began < HOUR / 2
         assert await world.variants("alice") == {"targeted": "off"}
         assert why in (await world.deployment())["cohorts_missing"]["c1"]
         told = await world.cohort()
         assert told["state"] == "missing"
         assert why in told["reason"]
 
-    tell(story, script=script(step))
+    tell(story, script=script(step), cohort_wait_millis=HOUR * 1000)
 
 
 def test_what_is_prepared_or_throttled_is_asked_for_again_in_due_time() -> None:
