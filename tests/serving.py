@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from proxy.api import sockets
 from proxy.api.assembly import build_router, build_server
 from proxy.api.carrier import Durable
 from proxy.api.cohorts import Library
+from proxy.api.features import Feature
 from proxy.api.reports import Reports
 from proxy.api.server import ClientServer
 from proxy.api.uploads import Desk
@@ -150,6 +151,7 @@ async def serving(
     *,
     desk: Desk | None = None,
     durable: Durable | None = None,
+    features: Iterable[Feature] = (),
 ) -> AsyncIterator[Served]:
     """Serve flags on a free port until the block is left."""
     board, metrics = Board(), Metrics()
@@ -177,6 +179,7 @@ async def serving(
         is_ready=lambda: ready[0],
         memberships_of=lambda _deployment, *member: memberships(cohorts, member),
         library=Library(lambda *name: held.get(name, "unknown"), lambda *of: damaged.append(of)),
+        features=features,
     )
     server = build_server(router, chosen, metrics, wall_clock, durable=durable)
     bound = sockets.bind("127.0.0.1", 0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from proxy.api.carrier import Carrier, Durable
 from proxy.api.cohorts import NO_LIBRARY, Cohorts, Library
 from proxy.api.credentials import Gate, ProjectGate
 from proxy.api.downloads import Downloads
+from proxy.api.evaluator import Evaluator, MembershipsOf, no_memberships
+from proxy.api.features import Feature, Tools
 from proxy.api.flags import Flags
 from proxy.api.health import Health
 from proxy.api.memberships import MembershipLists
@@ -16,7 +18,7 @@ from proxy.api.routes import Router, prefixes, table
 from proxy.api.server import ClientServer
 from proxy.api.tally import Tally
 from proxy.api.uploads import Uploads
-from proxy.api.vardata import MembershipsOf, Vardata, no_memberships
+from proxy.api.vardata import Vardata
 
 if TYPE_CHECKING:
     from proxy.api.reports import Reports
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from proxy.settings.schema import Settings
     from proxy.snapshots.board import Board
     from proxy.tasks import Clock
+
+
+FEATURES: tuple[Feature, ...] = ()
+"""Features that need nothing but the clients' port itself."""
 
 
 def build_router(
@@ -36,16 +42,24 @@ def build_router(
     is_ready: Callable[[], bool],
     memberships_of: MembershipsOf = no_memberships,
     library: Library = NO_LIBRARY,
+    features: Iterable[Feature] = (),
 ) -> Router:
     """Return what answers requests, free of sockets."""
-    vardata = Vardata(reports, settings, metrics, clock, memberships_of)
+    evaluator = Evaluator(reports, settings, metrics, clock, memberships_of)
+    vardata = Vardata(evaluator, settings)
     gate = Gate(board, rejected=metrics.rejected, clock=clock)
     uploads = None if reports.desk is None else Uploads(reports.desk)
-    routes = table(vardata, Flags(settings), Health(is_ready), uploads)
+    routes = dict(table(vardata, Flags(settings), Health(is_ready), uploads))
     project_gate = ProjectGate(settings.projects, rejected=metrics.rejected, clock=clock)
     cohorts = Cohorts(project_gate, library, metrics.rejected)
     memberships = MembershipLists(memberships_of, settings)
-    return Router(routes, gate, metrics.rejected, prefixes(cohorts, memberships))
+    beginnings = list(prefixes(cohorts, memberships))
+    tools = Tools(board, settings, metrics, clock, gate, evaluator)
+    for feature in (*FEATURES, *features):
+        offer = feature(tools)
+        routes.update(offer.exact)
+        beginnings.extend(offer.beginnings)
+    return Router(routes, gate, metrics.rejected, beginnings)
 
 
 def build_server(

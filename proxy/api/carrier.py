@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from proxy import logs
 from proxy.api.bodies import awaited_body
 from proxy.api.connection import Connection
 from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
 from proxy.api.packing import Packer, accepts_gzip
 from proxy.api.routes import OTHER, Exchange, Router
+from proxy.api.streamed import StreamedBody
 from proxy.api.uploads import BUSY, Upload
 from proxy.api.wire import CLOSE, STAY, Wire
 from proxy.errors import BadRequest
@@ -98,6 +100,7 @@ class Carrier:
         self._most_body_bytes = limits.max_body_bytes
         self._most_inflated_bytes = limits.max_inflated_bytes
         self._patience = limits.request_timeout_millis / 1000
+        self._log = logs.get("api")
 
     def at_once(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection
@@ -118,7 +121,7 @@ class Carrier:
         route, found = self._router.begin(method, message.path, headers)
         if isinstance(found, Exchange) and self._durable is None:
             found = self._finish(found, payload, headers)
-        elif not isinstance(found, Response) or found.closes or found.stored is not None:
+        if not isinstance(found, Response) or found.needs_its_turn:
             connection.found_already = route, found
             return None
         if self._packer.is_worth_it(found):
@@ -140,23 +143,28 @@ class Carrier:
             await self._until_durable()
         elif isinstance(found, Upload):
             found = await self._answer_upload(found, request, connection)
+        if found.later is not None:
+            found = await self._router.wait(found.later)
         source = None
         if found.stored is not None:
             accepted = request.headers.get("accept-encoding")
             found, source = await self._downloads.begin(found, found.stored, accepted)
-        elif self._packer.is_worth_it(found):
+        elif found.stream is None and self._packer.is_worth_it(found):
             found = await self._packer.answer(found, request.headers.get("accept-encoding"))
         stays = (
             request.keep_alive
             and not self.leaving
             and request.content.is_eof()
             and not found.closes
+            and (found.stream is None or request.version >= HttpVersion11)
         )
         ending = CLOSE if not stays else STAY if request.version < HttpVersion11 else EMPTY
         self._tally.answered(request.method, route, found.status, perf_counter() - began)
         if source is not None:
             head = self._wire.head(found, source.length, connection=ending)
             stays = await self._send_stored(head, source, request, connection) and stays
+        elif found.stream is not None:
+            stays = await self._send_stream(found, request, connection, ending) and stays
         else:
             raw = self._wire.encode(found, with_body=request.method != "HEAD", connection=ending)
             stays = await _send(raw, request, connection) and stays
@@ -198,6 +206,27 @@ class Carrier:
         finally:
             self._downloads.end(source)
         return True
+
+    async def _send_stream(
+        self, found: Response, request: web.BaseRequest, connection: Connection, ending: bytes
+    ) -> bool:
+        """Send a head and what its stream writes; return whether the connection may go on."""
+        assert found.stream is not None
+        is_chunked = request.version >= HttpVersion11
+        outflow = StreamedBody(connection, is_chunked=is_chunked)
+        head = self._wire.stream_head(found, is_chunked=is_chunked, connection=ending)
+        try:
+            await _write(head, request, connection)
+            if request.method != "HEAD":
+                await found.stream(outflow)
+                outflow.finish()
+        except ConnectionError:
+            return False
+        except Exception:  # noqa: BLE001  no bug may end the connection's task
+            self._log.exception("answer broke off")
+            outflow.abort()
+            return False
+        return is_chunked and outflow.is_open
 
     async def _finish_in_time(
         self, exchange: Exchange, request: web.BaseRequest, connection: Connection

@@ -147,6 +147,18 @@ class Connection(web.RequestHandler):
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
+    async def gone(self) -> None:
+        """Wait until the client is gone."""
+        if self._wire is None:
+            return
+        if self._gone is None:
+            self._gone = self._loop.create_future()
+        await asyncio.shield(self._gone)
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what was written; ConnectionError if it left."""
+        await self._drain_helper()
+
     @override
     def data_received(self, data: bytes) -> None:
         if not self.closing:
@@ -262,12 +274,11 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is None:
             return
-        self._gone = self._loop.create_future()
         with suppress(OSError, NotImplementedError):
             transport.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await self._gone
+                await self.gone()
 
     def _hang_up(self, response: Response) -> None:
         """Answer a request that never became complete, and close."""

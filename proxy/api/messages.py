@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import msgspec
 
@@ -43,11 +43,42 @@ class StoredBody(msgspec.Struct, frozen=True):
     on_damaged: Callable[[], None] = lambda: None
 
 
+class Outflow(Protocol):
+    """Where the body of an endless or long answer goes, piece by piece."""
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the client is still there."""
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much was written that the client has not taken yet."""
+
+    def frame(self, data: bytes) -> bytes:
+        """Return `data` as it goes on the wire; the same for all answers that frame alike."""
+
+    def put(self, framed: bytes) -> None:
+        """Write what is framed already, at once and without waiting; nothing when it is closed."""
+
+    async def write(self, data: bytes) -> None:
+        """Frame and write `data`, waiting while the client does not read.
+
+        Raises ConnectionError when it is gone.
+        """
+
+    async def gone(self) -> None:
+        """Wait until the client is gone."""
+
+    def abort(self) -> None:
+        """Cut the connection; what is unread is lost."""
+
+
 class Response(msgspec.Struct, frozen=True):
     """One answer; `lasting` tells that the same body object will be sent many times.
 
-    `closes` tells that the connection ends with it; `stored` takes the place of `body`. Only routes
-    that are open may answer with one of these two.
+    `closes` tells that the connection ends with it; `stored` takes the place of `body`, and so does
+    `stream`, which writes it after the head was sent and ends when the answer does. `later` gives
+    another answer in place of this one; whoever waits for it has no other deadline than its own.
     """
 
     status: int = 200
@@ -57,6 +88,18 @@ class Response(msgspec.Struct, frozen=True):
     lasting: bool = False
     closes: bool = False
     stored: StoredBody | None = None
+    stream: Callable[[Outflow], Awaitable[None]] | None = None
+    later: Callable[[], Awaitable[Response]] | None = None
+
+    @property
+    def needs_its_turn(self) -> bool:
+        """Tell whether it takes more than one write to answer."""
+        return (
+            self.closes
+            or self.stored is not None
+            or self.stream is not None
+            or self.later is not None
+        )
 
 
 class ErrorBody(msgspec.Struct, frozen=True):

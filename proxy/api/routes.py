@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -162,6 +162,17 @@ class Router:
             return exchange.handler(request, exchange.snapshot)
         except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
             return self._failed(request, error)
+
+    async def wait(self, later: Callable[[], Awaitable[Response]]) -> Response:
+        """Return the answer that comes later."""
+        try:
+            return await later()
+        except BadRequest as mistake:
+            self._bad_request.inc()
+            return failure(mistake.status, mistake.reason)
+        except Exception:  # noqa: BLE001  no bug may show its inside to the asker
+            self._log.exception("request failed later")
+            return BROKEN
 
     def _begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Found]:
         path, query = split_target(target)

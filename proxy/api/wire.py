@@ -61,6 +61,15 @@ class Wire:
         opening, extra = self._opening(response), self._extra(response)
         return b"%b%d\r\n%bDate: %b\r\n%b" % (opening, length, extra, self._now(), connection)
 
+    def stream_head(
+        self, response: Response, *, is_chunked: bool, connection: bytes = b"\r\n"
+    ) -> bytes:
+        """Return all of an answer but its body, whose length nobody knows yet."""
+        opening = self._opening(response).removesuffix(b"Content-Length: ")
+        extra = self._extra(response)
+        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
+        return b"%b%b%bDate: %b\r\n%b" % (opening, framing, extra, self._now(), connection)
+
     def _opening(self, response: Response) -> bytes:
         kind = (response.status, response.content_type)
         opening = self._openings.get(kind)

@@ -22,6 +22,7 @@ from proxy.events.opening import open_spool
 from proxy.events.tracker import Tracker
 from proxy.events.uploads import Uploads
 from proxy.metrics import Metrics
+from proxy.run.edge import Edge
 from proxy.run.flushing import SHARE_OF_REQUESTS, flush
 from proxy.run.house import House
 from proxy.run.keeping import Keeping
@@ -121,6 +122,7 @@ async def _open(
         is_ready=house.is_ready,
         memberships_of=kept.memberships_of,
         library=Library(kept.find_cohort, kept.renew_cohort),
+        features=await Edge(settings, board, client, metrics).open(loops, opened),
     )
     durable = None if settings.events.commit_millis else tracker.durable
     server = build_server(router, settings, metrics, tasks.wall_clock, durable=durable)
