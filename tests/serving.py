@@ -177,8 +177,11 @@ async def serving(
         metrics,
         wall_clock,
         is_ready=lambda: ready[0],
-        memberships_of=lambda _deployment, *member: memberships(cohorts, member),
-        library=Library(lambda *name: held.get(name, "unknown"), lambda *of: damaged.append(of)),
+        library=Library(
+            lambda *name: held.get(name, "unknown"),
+            lambda *of: damaged.append(of),
+            lambda _deployment, *member: memberships(cohorts, member),
+        ),
         features=features,
     )
     server = build_server(router, chosen, metrics, wall_clock, durable=durable)

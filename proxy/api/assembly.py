@@ -9,7 +9,7 @@ from proxy.api.carrier import Carrier, Durable
 from proxy.api.cohorts import NO_LIBRARY, Cohorts, Library
 from proxy.api.credentials import Gate, ProjectGate
 from proxy.api.downloads import Downloads
-from proxy.api.evaluator import Evaluator, MembershipsOf, no_memberships
+from proxy.api.evaluator import Evaluator
 from proxy.api.features import Feature, Tools
 from proxy.api.flags import Flags
 from proxy.api.health import Health
@@ -40,19 +40,18 @@ def build_router(
     clock: Clock,
     *,
     is_ready: Callable[[], bool],
-    memberships_of: MembershipsOf = no_memberships,
     library: Library = NO_LIBRARY,
     features: Iterable[Feature] = (),
 ) -> Router:
     """Return what answers requests, free of sockets."""
-    evaluator = Evaluator(reports, settings, metrics, clock, memberships_of)
+    evaluator = Evaluator(reports, settings, metrics, clock, library.memberships_of)
     vardata = Vardata(evaluator, settings)
     gate = Gate(board, rejected=metrics.rejected, clock=clock)
     uploads = None if reports.desk is None else Uploads(reports.desk)
     routes = dict(table(vardata, Flags(settings), Health(is_ready), uploads))
     project_gate = ProjectGate(settings.projects, rejected=metrics.rejected, clock=clock)
     cohorts = Cohorts(project_gate, library, metrics.rejected)
-    memberships = MembershipLists(memberships_of, settings)
+    memberships = MembershipLists(library.memberships_of, settings)
     beginnings = list(prefixes(cohorts, memberships))
     tools = Tools(board, settings, metrics, clock, gate, evaluator)
     for feature in (*FEATURES, *features):

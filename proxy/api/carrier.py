@@ -18,21 +18,21 @@ from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
 from proxy.api.packing import Packer, accepts_gzip
 from proxy.api.routes import OTHER, Exchange, Router
+from proxy.api.sending import CLOSED, STAYED, send, write
 from proxy.api.streamed import StreamedBody
 from proxy.api.uploads import BUSY, Upload
 from proxy.api.wire import CLOSE, STAY, Wire
 from proxy.errors import BadRequest
 
 if sys.version_info >= (3, 12):
-    from typing import override
+    pass
 else:  # aiohttp brings it along
-    from typing_extensions import override
+    pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import StreamReader
-    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http_parser import RawRequestMessage
 
     from proxy.api.downloads import Downloads, Source
@@ -45,32 +45,6 @@ LONGEST_COMMIT_SECONDS = 1.0
 
 Durable = Callable[[], Awaitable[bool] | None]
 """Give what ends when all that was tracked is on disk, or cannot be; None: nothing to wait for."""
-
-
-class Written(web.StreamResponse):
-    """What is handed to aiohttp when the answer is on its way already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._stays = keep_alive
-
-    @property
-    @override
-    def keep_alive(self) -> bool:
-        return self._stays
-
-    @override
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Do nothing: there is nothing left to do."""
-        return request.writer
-
-    @override
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: there is nothing left to do."""
-
-
-STAYED = Written(keep_alive=True)
-CLOSED = Written(keep_alive=False)
 
 
 class Carrier:
@@ -167,7 +141,7 @@ class Carrier:
             stays = await self._send_stream(found, request, connection, ending) and stays
         else:
             raw = self._wire.encode(found, with_body=request.method != "HEAD", connection=ending)
-            stays = await _send(raw, request, connection) and stays
+            stays = await send(raw, request, connection) and stays
         self.last_request = asyncio.get_running_loop().time()
         if not stays:
             return CLOSED
@@ -194,11 +168,11 @@ class Carrier:
 
         async def pour(piece: bytes) -> None:
             connection.poured += len(piece)
-            await _write(piece, request, connection)
+            await write(piece, request, connection)
 
         try:
             connection.expect_long_answer()
-            await _write(head, request, connection)
+            await write(head, request, connection)
             if request.method != "HEAD":
                 await self._downloads.send(source, pour)
         except ConnectionError:
@@ -216,7 +190,7 @@ class Carrier:
         outflow = StreamedBody(connection, is_chunked=is_chunked)
         head = self._wire.stream_head(found, is_chunked=is_chunked, connection=ending)
         try:
-            await _write(head, request, connection)
+            await write(head, request, connection)
             if request.method != "HEAD":
                 await found.stream(outflow)
                 outflow.finish()
@@ -285,18 +259,3 @@ class Carrier:
     def _refused(self, mistake: BadRequest) -> Response:
         self._tally.reject(mistake.status)
         return failure(mistake.status, mistake.reason)
-
-
-async def _write(raw: bytes, request: web.BaseRequest, connection: Connection) -> None:
-    await request.writer.write(raw)
-    if connection.writing_paused:
-        await request.writer.drain()
-
-
-async def _send(raw: bytes, request: web.BaseRequest, connection: Connection) -> bool:
-    """Send an answer; return whether the client is still there, which is no error of ours."""
-    try:
-        await _write(raw, request, connection)
-    except ConnectionError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from proxy.api.evaluator import MembershipsOf, no_memberships
 from proxy.api.messages import JSON, TEXT, Request, Response, StoredBody, unavailable
 from proxy.api.requests import decoded, query_fields
 
@@ -47,10 +48,11 @@ def take_no_note(_project_index: int, _cohort: Cohort) -> None:
 
 
 class Library(NamedTuple):
-    """Where cohorts are found, and who hears of those that are damaged."""
+    """Where cohorts and their members are found, and who hears of those that are damaged."""
 
     find: FindCohort = no_cohort
     on_damaged: OnDamaged = take_no_note
+    memberships_of: MembershipsOf = no_memberships
 
 
 NO_LIBRARY = Library()

@@ -120,8 +120,7 @@ async def _open(
         metrics,
         tasks.wall_clock,
         is_ready=house.is_ready,
-        memberships_of=kept.memberships_of,
-        library=Library(kept.find_cohort, kept.renew_cohort),
+        library=Library(kept.find_cohort, kept.renew_cohort, kept.memberships_of),
         features=await Edge(settings, board, client, metrics).open(loops, opened),
     )
     durable = None if settings.events.commit_millis else tracker.durable

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from proxy.api.assembly import build_router
+from proxy.api.cohorts import Library
 from proxy.api.reports import Reports
 from proxy.api.routes import Exchange, Router
 from proxy.cohorts.index import Index
@@ -88,7 +89,9 @@ def serving(shelf: Shelf, flags: list[dict[str, Any]]) -> Router:
         Metrics(),
         lambda: 0.0,
         is_ready=lambda: True,
-        memberships_of=lambda of, *member: shelf.memberships(of.project_index, *member),
+        library=Library(
+            memberships_of=lambda of, *member: shelf.memberships(of.project_index, *member)
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from proxy.api.assembly import build_router
+from proxy.api.cohorts import Library
 from proxy.api.reports import Reports
 from proxy.api.routes import Exchange
 from proxy.cohorts.building import write_index
@@ -181,7 +182,9 @@ def test_cohorts_on_the_shelf_are_those_of_users_and_groups(tmp_path: Path) -> N
         Metrics(),
         lambda: 0.0,
         is_ready=lambda: True,
-        memberships_of=lambda of, *member: shelf.memberships(of.project_index, *member),
+        library=Library(
+            memberships_of=lambda of, *member: shelf.memberships(of.project_index, *member)
+        ),
     )
 
     def asked(method: str, target: str, body: bytes = b"") -> Any:

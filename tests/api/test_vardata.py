@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from proxy.api.assembly import build_router
+from proxy.api.cohorts import Library
 from proxy.api.messages import Response
 from proxy.api.reports import Reports
 from proxy.api.routes import Exchange
@@ -200,7 +201,7 @@ def test_only_types_that_flags_target_are_asked_for(answers: Memberships | None)
             Metrics(),
             lambda: 0.0,
             is_ready=lambda: True,
-            memberships_of=memberships_of,
+            library=Library(memberships_of=memberships_of),
         )
 
         _, exchange = router.begin("POST", "/sdk/vardata", AUTHORISED)
