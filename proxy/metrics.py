@@ -78,6 +78,13 @@ class Metrics:
         self.downloads_cut = self._counter(
             "downloads_cut", "Cohorts of which a client got only a part, by reason.", "reason"
         )
+        self.tls_expiry = self._gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the clients' port's certificate expires, in seconds since 1970; 0 without TLS.",
+        )
+        self.tls_reloads = self._counter(
+            "tls_reloads", "Times that changed TLS files were read: done or failed.", "outcome"
+        )
         self.rejected = self._counter(
             "rejected_requests", "Requests refused before they reached a handler.", "reason"
         )

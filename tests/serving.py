@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
@@ -152,6 +153,8 @@ async def serving(
     desk: Desk | None = None,
     durable: Durable | None = None,
     features: Iterable[Feature] = (),
+    tls: ssl.SSLContext | None = None,
+    local: sockets.LocalSocket | None = None,
 ) -> AsyncIterator[Served]:
     """Serve flags on a free port until the block is left."""
     board, metrics = Board(), Metrics()
@@ -187,7 +190,7 @@ async def serving(
     server = build_server(router, chosen, metrics, wall_clock, durable=durable)
     bound = sockets.bind("127.0.0.1", 0)
     port = bound[0].getsockname()[1]
-    await server.open(bound)
+    await server.open([*bound, *([local] if local else [])], tls)
     try:
         yield Served(port, board, metrics, tracked, server, ready, cohorts, held, exposed, damaged)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 from proxy import logs, tasks
@@ -11,7 +12,7 @@ from proxy.api import sockets
 from proxy.api.connection import Connection, Listener
 
 if TYPE_CHECKING:
-    import socket
+    import ssl
 
     from proxy.api.carrier import Carrier
     from proxy.settings.schema import Limits
@@ -38,15 +39,34 @@ class ClientServer:
         self._listening: list[tuple[asyncio.Server, socket.socket]] = []
         self._watch: asyncio.Task[None] | None = None
 
-    async def open(self, bound: list[socket.socket]) -> None:
-        """Listen on sockets that are bound already; they belong to the server from now on."""
+    async def open(self, bound: list[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Listen on sockets that are bound already; they belong to the server from now on.
+
+        With `tls`, all but local sockets speak nothing else.
+        """
         loop = asyncio.get_running_loop()
         self._listener = Listener(self._carrier.serve, self._connection)
         for listening in bound:
-            server = await loop.create_server(self._listener, sock=listening, backlog=BACKLOG)
-            self._listening.append((server, listening))
+            self._listening.append((await self._listen(loop, listening, tls), listening))
         watching = tasks.keep_alive(self._watch_connections, self._watcher_died)
         self._watch = tasks.start("watcher of slow connections", watching)
+
+    async def _listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listening: socket.socket,
+        tls: ssl.SSLContext | None,
+    ) -> asyncio.Server:
+        assert self._listener is not None
+        if listening.family == socket.AF_UNIX:
+            return await loop.create_unix_server(self._listener, sock=listening, backlog=BACKLOG)
+        return await loop.create_server(
+            self._listener,
+            sock=listening,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=self._patience if tls else None,
+        )
 
     def connections_open(self) -> int:
         """Return how many clients are connected."""
@@ -72,9 +92,7 @@ class ClientServer:
         """Close everything now."""
         if self._watch is not None:
             await tasks.stop(self._watch)
-        for server, _ in self._listening:
-            server.close()
-        self._listening.clear()
+        self._close_listeners()
         if self._listener is not None:
             if busy := self.connections_busy():
                 self._log.warning("requests cut off", requests=busy)
@@ -106,7 +124,12 @@ class ClientServer:
         ignored = [sockets.let_nobody_new_in(listening) for _, listening in self._listening]
         if any(ignored):
             await tasks.wait_for_event(hurry, HANDSHAKE_SECONDS)
-        for server, _ in self._listening:
+        self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for server, listening in self._listening:
+            if isinstance(listening, sockets.LocalSocket):
+                listening.take_off_path()
             server.close()
         self._listening.clear()
 

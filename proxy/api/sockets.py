@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
+import stat
 import struct
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 SO_ATTACH_FILTER = 26
 NOT_SENT_LOW_WATER = 25
@@ -44,6 +48,58 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
+class LocalSocket(socket.socket):
+    """A socket bound at a path, which knows whether what lies there is still its own."""
+
+    __slots__ = ("_inode", "_path")
+
+    def __init__(self, path: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.setblocking(False)  # noqa: FBT003  the library's signature
+        self.bind(path)
+        self._path = Path(path)
+        self._inode = self._path.stat().st_ino
+
+    def take_off_path(self) -> None:
+        """Remove the path: nobody new finds it; who is connecting already is still let in."""
+        with suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+
+def bind_local(path: str, mode: int) -> LocalSocket:
+    """Return a socket bound at a path, with a mode that says who may connect.
+
+    What an earlier life has left there is replaced. Raises OSError when something that answers,
+    or that is no socket, is there, or the path cannot be used.
+    """
+    _clear_away(path)
+    listener = LocalSocket(path)
+    try:
+        Path(path).chmod(mode)
+    except OSError:
+        listener.take_off_path()
+        listener.close()
+        raise
+    return listener
+
+
+def _clear_away(path: str) -> None:
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "there is something that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, "another program listens there")
+
+
 def let_nobody_new_in(listener: socket.socket) -> bool:
     """Ignore further connection attempts, so that all that were accepted can be taken in.
 
@@ -51,6 +107,9 @@ def let_nobody_new_in(listener: socket.socket) -> bool:
     With the attempts ignored first, that queue runs dry; whoever is ignored tries again and finds
     either another instance or a refusal, before it has sent anything. Returns whether it worked.
     """
+    if isinstance(listener, LocalSocket):
+        listener.take_off_path()
+        return True
     if sys.platform != "linux":
         return False
     code = ctypes.create_string_buffer(ONLY_NEW, len(ONLY_NEW))

@@ -9,6 +9,7 @@ from proxy import __version__, tasks
 
 if TYPE_CHECKING:
     from proxy.events.tracker import Tracker
+    from proxy.run.edge import Edge
     from proxy.run.loops import Loops
     from proxy.run.stop import Stop
     from proxy.settings.schema import Settings
@@ -26,6 +27,7 @@ class House:
         store: Store,
         syncer: Syncer,
         tracker: Tracker,
+        edge: Edge,
         loops: Loops,
         stop: Stop,
     ) -> None:
@@ -33,6 +35,7 @@ class House:
         self._store = store
         self._syncer = syncer
         self._tracker = tracker
+        self._edge = edge
         self._loops = loops
         self._stop = stop
         self._since = tasks.wall_clock()
@@ -65,6 +68,7 @@ class House:
             "store": self._store.status(),
             "events": self._tracker.status(),
             "spool": self._tracker.spool_status(),
+            "edge": self._edge.status(),
         }
 
     def _kept(self) -> list[tuple[str, bool, str]]:

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy import logs
 from proxy.admin.server import OperatorsServer
-from proxy.api.sockets import bind
+from proxy.api.sockets import bind, bind_local
 
 if TYPE_CHECKING:
     from proxy.admin.pages import Pages
@@ -32,6 +32,7 @@ class Bound(msgspec.Struct, frozen=True):
 
     clients: list[socket.socket]
     operators: list[socket.socket]
+    local: list[socket.socket] = []
 
     def ports(self) -> Ports:
         """Return the numbers that the system gave."""
@@ -53,7 +54,23 @@ def bind_ports(settings: Settings) -> Bound | None:
             reason = error.strerror or str(error)
             log.error("cannot listen", port_for=what, host=host, port=port, reason=reason)  # noqa: TRY400
             return None
-    return Bound(bound[0], bound[1])
+    local = _bind_local(settings)
+    if local is None:
+        for one in (one for some in bound for one in some):
+            one.close()
+        return None
+    return Bound(bound[0], bound[1], local)
+
+
+def _bind_local(settings: Settings) -> list[socket.socket] | None:
+    if settings.unix_socket is None:
+        return []
+    try:
+        return [bind_local(settings.unix_socket, int(settings.unix_socket_mode, 8))]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        log.error("cannot listen", port_for="clients", path=settings.unix_socket, reason=reason)  # noqa: TRY400
+        return None
 
 
 @asynccontextmanager

@@ -103,8 +103,15 @@ async def _open(
     tracker = Tracker(
         destinations(settings, client), settings.assignment, settings.exposure, metrics, spool
     )
+    edge = Edge(settings, board, client, metrics)
     house = House(
-        settings, store=kept.store, syncer=kept.syncer, tracker=tracker, loops=loops, stop=stop
+        settings,
+        store=kept.store,
+        syncer=kept.syncer,
+        tracker=tracker,
+        edge=edge,
+        loops=loops,
+        stop=stop,
     )
     pages = _pages(house, settings, metrics)
     await opened.enter_async_context(operators_served(pages, bound.operators))
@@ -112,6 +119,7 @@ async def _open(
     opened.push_async_callback(flush, tracker, stop, seconds)
     await opened.enter_async_context(loops.running("events", tracker.run))
     await tasks.wait_for_event(kept.syncer.restored, longest_warm_start)
+    features = await edge.open(loops, opened)
     reports = Reports(tracker.track, tracker.expose, Uploads(settings.projects, tracker))
     router = build_router(
         board,
@@ -121,11 +129,11 @@ async def _open(
         tasks.wall_clock,
         is_ready=house.is_ready,
         library=Library(kept.find_cohort, kept.renew_cohort, kept.memberships_of),
-        features=await Edge(settings, board, client, metrics).open(loops, opened),
+        features=features,
     )
     durable = None if settings.events.commit_millis else tracker.durable
     server = build_server(router, settings, metrics, tasks.wall_clock, durable=durable)
-    await server.open(bound.clients)
+    await server.open([*bound.clients, *bound.local], edge.tls_context)
     opened.push_async_callback(server.drain, seconds * SHARE_OF_REQUESTS, stop.hurry)
 
 

@@ -9,12 +9,14 @@ from msgspec import Struct
 from proxy.settings.given import Given, Layer
 from proxy.settings.leaves import Path, leaves
 from proxy.settings.schema import Project
+from proxy.settings.tls import TlsError, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.settings.mistakes import Mistakes
     from proxy.settings.schema import Configuration
+    from proxy.settings.tls import Tls
 
 ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  compared with, not listened on
 OPERATORS_PATHS = {"livez", "readyz", "status"}
@@ -44,6 +46,20 @@ def check_configuration(configuration: Configuration, layer: Layer, mistakes: Mi
     if path in OPERATORS_PATHS:
         given = layer["metrics", "path"]
         mistakes.add(given.where, f"`/{path}` on the operators' port serves something else")
+    _check_tls(configuration.tls, layer, mistakes)
+
+
+def _check_tls(tls: Tls, layer: Layer, mistakes: Mistakes) -> None:
+    """Remember a mistake for TLS files that are missing or do not fit together."""
+    if not tls.files:
+        return
+    try:
+        server_context(tls)
+    except TlsError as error:
+        own = layer.get(("tls", error.field))
+        given = own or next(given for path, given in layer.items() if path[0] == "tls")
+        reason = str(error) if own else f"`tls.{error.field}`: {error}"
+        mistakes.add(given.where, reason)
 
 
 def check_projects(projects: Sequence[Declared], mistakes: Mistakes) -> None:

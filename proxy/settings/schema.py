@@ -18,6 +18,7 @@ from proxy.settings.kinds import (
 )
 from proxy.settings.reporting import Assignment, Events, Exposure
 from proxy.settings.sections import Limits, Log, OperatorsPort, Redis
+from proxy.settings.tls import Tls
 from proxy.settings.zones import Urls
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Project",
     "Redis",
     "Settings",
+    "Tls",
 ]
 
 
@@ -41,6 +43,19 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     host: Annotated[
         Host, setting("The address that the clients' port listens on.", expected=HOST_FORM)
     ] = "0.0.0.0"  # noqa: S104  as the official proxy
+    unix_socket: Annotated[
+        str | None,
+        setting(
+            "A path at which the clients' port is listened on too, for programs on the same"
+            " machine.",
+            default="none",
+        ),
+    ] = None
+    unix_socket_mode: Annotated[
+        Literal["0600", "0660", "0666"],
+        setting("Who may connect there: the owner, the group too, or everybody."),
+    ] = "0660"
+    tls: Tls = Tls()
     server_zone: Annotated[
         Literal["US", "EU"], setting("The data centre; it decides every URL that is not given.")
     ] = "US"
