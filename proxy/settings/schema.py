@@ -55,7 +55,6 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
         Literal["0600", "0660", "0666"],
         setting("Who may connect there: the owner, the group too, or everybody."),
     ] = "0660"
-    tls: Tls = Tls()
     server_zone: Annotated[
         Literal["US", "EU"], setting("The data centre; it decides every URL that is not given.")
     ] = "US"
@@ -126,6 +125,7 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     redis: Redis = Redis()
     metrics: OperatorsPort = OperatorsPort()
     limits: Limits = Limits()
+    tls: Tls = Tls()
     log: Log = Log()
 
 

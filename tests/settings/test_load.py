@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from proxy.errors import SettingsError
 from proxy.secret import Secret
@@ -211,9 +212,13 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         259_200_000,
         60_000,
     ),
+    ("unixSocket", "AMPLITUDE_UNIX_SOCKET", "unix_socket", None, "/run/p.sock"),
+    ("unixSocketMode", "AMPLITUDE_UNIX_SOCKET_MODE", "unix_socket_mode", "0660", "0600"),
+    ("tls.minimumVersion", "AMPLITUDE_TLS_MINIMUM_VERSION", "tls.minimum_version", "1.2", "1.3"),
     ("log.level", "AMPLITUDE_LOG_LEVEL", "log.level", "INFO", "DEBUG"),
     ("log.format", "AMPLITUDE_LOG_FORMAT", "log.format", "json", "console"),
 ]
+TLS_FILES = {"tls.certFile", "tls.keyFile", "tls.clientCaFile"}
 ROWS = [pytest.param(*row, id=row[0]) for row in OFFICIAL + OURS]
 
 
@@ -257,7 +262,44 @@ def test_a_setting_has_its_default(
 
 
 def test_no_setting_escapes_the_table() -> None:
-    assert {leaf.key for leaf in leaves(Configuration)} == {row[0] for row in OFFICIAL + OURS}
+    known = {row[0] for row in OFFICIAL + OURS} | TLS_FILES
+    assert {leaf.key for leaf in leaves(Configuration)} == known
+
+
+def test_tls_files_are_taken_together(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    names = {key: str(tmp_path / key) for key in TLS_FILES}
+    issued.private_key_pem.write_to_path(names["tls.keyFile"])
+    issued.cert_chain_pems[0].write_to_path(names["tls.certFile"])
+    authority.cert_pem.write_to_path(names["tls.clientCaFile"])
+    lines = "".join(f"  {key[4:]}: {name}\n" for key, name in names.items())
+
+    from_file = loaded({}, configured(tmp_path, f"tls:\n{lines}")).tls
+    variables = {
+        "AMPLITUDE_TLS_CERT_FILE": names["tls.certFile"],
+        "AMPLITUDE_TLS_KEY_FILE": names["tls.keyFile"],
+        "AMPLITUDE_TLS_CLIENT_CA_FILE": names["tls.clientCaFile"],
+    }
+    assert loaded({**KEYS, **variables}).tls == from_file
+    assert sorted(from_file.files) == sorted(names.values())
+    assert loaded(KEYS).tls.files == ()
+
+
+def test_tls_files_that_do_not_fit_stop_the_start(tmp_path: Path) -> None:
+    path = configured(tmp_path, "port: 1\ntls:\n  keyFile: /nowhere")
+    assert mistakes_of({}, path) == [
+        (
+            f"{path}:8: configuration.tls.keyFile: `tls.certFile`: expected a PEM file,"
+            " as `keyFile` is set, got none"
+        )
+    ]
+    assert mistakes_of({**KEYS, "AMPLITUDE_TLS_CERT_FILE": "/nowhere"}) == [
+        (
+            "AMPLITUDE_TLS_CERT_FILE: `tls.keyFile`: expected a PEM file,"
+            " as `certFile` is set, got none"
+        )
+    ]
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
