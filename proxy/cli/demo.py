@@ -93,6 +93,8 @@ def settings(demo: Demo, sandbox_port: int) -> Settings:
             cohorts=base,
             management=base,
             stream=base,
+            remote=base,
+            scripts=base,
             analytics=f"{base}/batch",
             exposures=f"{base}/batch",
         ),

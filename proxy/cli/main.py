@@ -15,6 +15,7 @@ from proxy import __version__, logs
 from proxy.cli.evaluate import InputMistake, evaluate, read_flags, read_user
 from proxy.cli.exits import DIED, DONE, WRONG_INPUT
 from proxy.cli.lines import Lines
+from proxy.cli.probe import own_url, probe
 from proxy.errors import SettingsError
 from proxy.run.serve import main as serve_proxy
 from proxy.secret import Secret
@@ -91,6 +92,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _probe(options: argparse.Namespace) -> int:
+    url = options.url or own_url(_settings(options), only_live=options.live)
+    is_well, says = probe(url, options.timeout, options.key_file)
+    _print(says)
+    return DONE if is_well else DIED
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     return load(os.environ, options.config)  # noqa: TID251  handed on to settings, its one reader
 
@@ -113,6 +121,16 @@ def _port(text: str) -> int:
 
 def _port_or_any(text: str) -> int:
     return 0 if text == "0" else _port(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 600:
+        raise argparse.ArgumentTypeError(f"expected seconds up to 600, got {text!r}")
+    return seconds
 
 
 def _complain(*sentences: str) -> int:
@@ -152,4 +170,16 @@ def _parser() -> argparse.ArgumentParser:
     once.add_argument("--json", action="store_true", help="with --explain: the trace as JSON")
     once.add_argument("--lines", action="store_true", help="JSON lines from standard input")
     once.set_defaults(command=_evaluate)
+
+    asking = commands.add_parser("probe", help="ask a running proxy whether it is ready")
+    asking.add_argument(
+        "url", nargs="?", metavar="URL", help="default: /readyz of the operators' port, here"
+    )
+    asking.add_argument("--config", metavar="FILE", help="the configuration that names that port")
+    asking.add_argument("--live", action="store_true", help="only whether it lives: /livez")
+    asking.add_argument(
+        "--key-file", metavar="FILE", help="send this deployment key, and expect variants"
+    )
+    asking.add_argument("--timeout", type=_seconds, default=5.0, help="default: %(default)s")
+    asking.set_defaults(command=_probe)
     return parser
