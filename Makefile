@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup run test check lint types floors coverage bench bench-cohorts clients differential jvm fmt docs lock clean
+.PHONY: help setup run test check lint types floors coverage bench bench-cohorts bench-crowd bench-streams clients differential jvm fmt docs lock renders sbom clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,12 @@ bench-cohorts: $(READY) ## Measure cohorts of 1 M, 50 M and 1,000 of 10,000: bui
 	$(BIN)/python -m bench.cohorts 1_000_000 50_000_000 --many
 	$(BIN)/python -m bench.cohorts_live 1_000_000 50_000_000 10_000x1000
 
+bench-crowd: $(READY) ## Measure what well-behaved clients notice of 2,000 slow ones and of floods.
+	$(BIN)/python -m bench.crowd
+
+bench-streams: $(READY) ## Measure 10,000 streams: memory, how fast a change reaches all, evaluation meanwhile.
+	$(BIN)/python -m bench.streams
+
 clients: tests/clients/node_modules ## Install the official Node SDKs that some tests drive.
 
 %/node_modules: %/package-lock.json
@@ -74,9 +80,17 @@ fmt: $(READY) ## Format the code.
 docs: $(READY) ## Write the generated tables of the README and the schema anew.
 	$(BIN)/python -m tests.documents
 
+renders: $(READY) ## Write anew what the Helm chart renders (needs helm).
+	UPDATE_RENDERS=1 $(BIN)/pytest -q tests/deploy/test_chart.py
+
+sbom: $(READY) ## Write dist/sbom.cdx.json: what the image holds of Python, with hashes (CycloneDX).
+	@mkdir -p dist
+	$(BIN)/python -m tests.bill_of_materials > dist/sbom.cdx.json
+
 lock: $(READY) ## Resolve the dependencies anew.
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements-dev.lock
+	echo 'setuptools>=77' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements-build.lock
 
 clean: ## Remove what was made.
 	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

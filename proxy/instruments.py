@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 
 PREFIX = "amplitude_proxy_"
 LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+LOAD_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+EVALUATION_SECONDS = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 1e-1)
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
@@ -26,15 +28,15 @@ class LoopCounter(Collector):
     def __init__(self, name: str, meaning: str) -> None:
         self._name = name
         self._meaning = meaning
-        self._value = 0
+        self.value = 0
 
     def inc(self, amount: int = 1) -> None:
         """Count `amount` more."""
-        self._value += amount
+        self.value += amount
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """Return the one sample."""
-        yield CounterMetricFamily(self._name, self._meaning, self._value)
+        yield CounterMetricFamily(self._name, self._meaning, self.value)
 
 
 class Timing:

@@ -139,6 +139,26 @@ def memberships(cohorts: dict[tuple[str, str], list[str]], member: tuple[str, st
     return Memberships(held.__contains__, lambda: (id_ for ids in cohorts.values() for id_ in ids))
 
 
+class DictHoldings:
+    """The cohorts that a test may change at any time."""
+
+    class Now(NamedTuple):
+        content: int
+
+    def __init__(self, cohorts: dict[tuple[str, str], list[str]]) -> None:
+        self._cohorts = cohorts
+        self._now = self.Now(0)
+
+    @property
+    def changes(self) -> int:
+        return hash(repr(sorted(self._cohorts.items())))
+
+    def holding(self, _project_index: int) -> Now:
+        if self._now.content != self.changes:
+            self._now = self.Now(self.changes)
+        return self._now
+
+
 def encoded(value: Any) -> str:
     """A value as the headers carry it: JSON in URL-safe base64 without padding."""
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
@@ -184,6 +204,7 @@ async def serving(
             lambda *name: held.get(name, "unknown"),
             lambda *of: damaged.append(of),
             lambda _deployment, *member: memberships(cohorts, member),
+            DictHoldings(cohorts),
         ),
         features=features,
     )

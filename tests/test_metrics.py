@@ -1,8 +1,8 @@
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.instruments import PREFIX, LoopHistogram
-from proxy.metrics import EVALUATION_SECONDS, OFFICIAL_COUNTERS, Metrics
+from proxy.instruments import EVALUATION_SECONDS, PREFIX, LoopHistogram
+from proxy.metrics import OFFICIAL_COUNTERS, Metrics
 
 
 def test_every_official_counter_starts_at_zero() -> None:

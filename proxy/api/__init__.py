@@ -10,6 +10,16 @@ connection), `parsing` (aiohttp's parser, watched), `carrier` (a request in, an 
 in pieces), `wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets` (ceasing to
 listen without losing anybody), `tally` (counting), `complaints` (a line now and then).
 
+Streams stand with one foot in each half. `standing` keeps a connection that is only written to;
+`stream_readers` tells each client what is newest, by `stream_turns` (who comes next),
+`stream_wheel` (keep-alives) and `stream_unread` (slow readers); `streams` and `stream_variants`
+are what is told.
+
+The public edge has rooms of its own. `admission` says who is answered and who is to come back:
+`addresses` (whose request it is), `rates` (buckets), `overload` (whether the process keeps up),
+`doorman` (who may be connected), `pauses` (who is not listened to for a moment, and who queues).
+`cors` and `origins` say which pages may read an answer, `garbage` what is said to no request.
+
 Nothing here fetches, stores or reports: flags come from the board, cohorts from a callable that
 finds their files; assignments, exposures and uploads go to `reports`, which are callables too.
 

@@ -12,14 +12,27 @@ from proxy.api.messages import refuse
 from proxy.api.wire import CONTINUE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import StreamReader
+
+MOST_DIGITS = 18
+
+
+def declared_length(headers: Mapping[str, str]) -> int | None:
+    """Return how many bytes a body says it has, None when it does not say."""
+    text = headers.get("content-length", "")
+    if not (text.isascii() and text.isdigit()):
+        return None
+    # Thousands of digits, leading zeros too, are more than a number may be read from.
+    return int(text.lstrip("0")[:MOST_DIGITS] or "0")
 
 
 async def awaited_body(
     request: web.BaseRequest, connection: Connection, most: int, patience: float
 ) -> bytes:
     """Return the body when it is here as a whole; raises BadRequest beyond a bound."""
-    length = request.content_length
+    length = declared_length(request.headers)
     if length is not None and length > most:
         refuse("Body too large", 413)
     expected = request.headers.get("expect")

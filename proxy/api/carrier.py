@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import perf_counter
@@ -17,17 +16,14 @@ from proxy.api.connection import Connection
 from proxy.api.limits import inflate
 from proxy.api.messages import Response, failure, refuse
 from proxy.api.packing import Packer, accepts_gzip
+from proxy.api.pauses import Turnstile
 from proxy.api.routes import OTHER, Exchange, Router
-from proxy.api.sending import CLOSED, STAYED, send, write
+from proxy.api.sending import CLOSED, STAYED, send, send_long, write
+from proxy.api.standing import LEAVING, Crowd
 from proxy.api.streamed import StreamedBody
-from proxy.api.uploads import BUSY, Upload
+from proxy.api.uploads import Upload, busy
 from proxy.api.wire import CLOSE, STAY, Wire
 from proxy.errors import BadRequest
-
-if sys.version_info >= (3, 12):
-    pass
-else:  # aiohttp brings it along
-    pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +38,7 @@ if TYPE_CHECKING:
 
 EMPTY = b"\r\n"
 LONGEST_COMMIT_SECONDS = 1.0
+LONG_BYTES = 65_536
 
 Durable = Callable[[], Awaitable[bool] | None]
 """Give what ends when all that was tracked is on disk, or cannot be; None: nothing to wait for."""
@@ -50,7 +47,8 @@ Durable = Callable[[], Awaitable[bool] | None]
 class Carrier:
     """Reads requests, has them answered, writes the answers.
 
-    While `leaving`, every answer asks its client to connect anew next time.
+    While `leaving`, every answer asks its client to connect anew next time. `crowd` holds the
+    connections that stay, and on which no further request will be read.
     """
 
     def __init__(
@@ -68,8 +66,11 @@ class Carrier:
         self._router = router
         self._downloads = downloads
         self._tally = tally
-        self._wire = Wire(clock)
+        self._cors = router.cors if router.cors.is_selective else None
+        self._wire = Wire(clock, router.cors.otherwise)
+        self.crowd = Crowd(self._wire, tally)
         self._packer = Packer()
+        self._turnstile = Turnstile()
         self._durable = durable
         self._most_body_bytes = limits.max_body_bytes
         self._most_inflated_bytes = limits.max_inflated_bytes
@@ -87,19 +88,27 @@ class Carrier:
             or message.upgrade
             or message.version != HttpVersion11
             or not payload.is_eof()
-            or accepts_gzip(headers.get("accept-encoding"))
         ):
             return None
         began = perf_counter()
         method = message.method
-        route, found = self._router.begin(method, message.path, headers)
+        route, found = self._router.begin(method, message.path, headers, connection.visitor)
         if isinstance(found, Exchange) and self._durable is None:
             found = self._finish(found, payload, headers)
         if not isinstance(found, Response) or found.needs_its_turn:
+            is_plain = self._cors is None and method == "GET"
+            if is_plain and isinstance(found, Response) and found.standing is not None:
+                return self.crowd.admit_at_once(found, (method, route, began), connection)
             connection.found_already = route, found
             return None
         if self._packer.is_worth_it(found):
+            is_long = len(found.body) >= LONG_BYTES
+            if is_long or accepts_gzip(headers.get("accept-encoding")):
+                connection.found_already = route, found
+                return None
             found = self._packer.plain(found)
+        if self._cors is not None:
+            found = self._cors.decide(found, method, headers)
         self._tally.answered(method, route, found.status, perf_counter() - began)
         return self._wire.encode(found, with_body=method != "HEAD")
 
@@ -108,17 +117,12 @@ class Carrier:
         began = perf_counter()
         connection = request.protocol
         assert isinstance(connection, Connection)
-        route, found = connection.found_already or self._router.begin(
-            request.method, request.raw_path, request.headers
-        )
-        connection.found_already = None
-        if isinstance(found, Exchange):
-            found = await self._finish_in_time(found, request, connection)
-            await self._until_durable()
-        elif isinstance(found, Upload):
-            found = await self._answer_upload(found, request, connection)
-        if found.later is not None:
-            found = await self._router.wait(found.later)
+        route, found = await self._found(request, connection)
+        if found.standing is not None:
+            instead = LEAVING if self.leaving else self.crowd.take(found, route, began, request)
+            if instead is None:
+                return CLOSED
+            found = instead
         source = None
         if found.stored is not None:
             accepted = request.headers.get("accept-encoding")
@@ -139,6 +143,9 @@ class Carrier:
             stays = await self._send_stored(head, source, request, connection) and stays
         elif found.stream is not None:
             stays = await self._send_stream(found, request, connection, ending) and stays
+        elif len(found.body) >= LONG_BYTES and request.method != "HEAD":
+            head = self._wire.head(found, len(found.body), connection=ending)
+            stays = await self._send_long(head, found.body, request, connection) and stays
         else:
             raw = self._wire.encode(found, with_body=request.method != "HEAD", connection=ending)
             stays = await send(raw, request, connection) and stays
@@ -157,6 +164,29 @@ class Carrier:
         self._tally.reject(response.status)
         self._tally.answered(OTHER, OTHER, response.status, 0.0)
         return self._wire.encode(response, connection=CLOSE)
+
+    async def _found(
+        self, request: web.BaseRequest, connection: Connection
+    ) -> tuple[str, Response]:
+        """Return the route's name and what it answers, once all is here that it takes."""
+        if connection.owed > 1:
+            await self._turnstile.turn()
+        await connection.pause.over()
+        route, found = connection.found_already or self._router.begin(
+            request.method, request.raw_path, request.headers, connection.visitor
+        )
+        connection.found_already = None
+        if isinstance(found, Exchange):
+            found = await self._finish_in_time(found, request, connection)
+            await self._until_durable()
+        elif isinstance(found, Upload):
+            found = await self._answer_upload(found, request, connection)
+        if found.later is not None:
+            found = await self._router.wait(found)
+            await self._until_durable()
+        if self._cors is not None:
+            found = self._cors.decide(found, request.method, request.headers)
+        return route, found
 
     async def _send_stored(
         self, head: bytes, source: Source, request: web.BaseRequest, connection: Connection
@@ -181,6 +211,12 @@ class Carrier:
             self._downloads.end(source)
         return True
 
+    async def _send_long(
+        self, head: bytes, body: bytes, request: web.BaseRequest, connection: Connection
+    ) -> bool:
+        connection.expect_long_answer()
+        return await send(head, request, connection) and await send_long(body, request, connection)
+
     async def _send_stream(
         self, found: Response, request: web.BaseRequest, connection: Connection, ending: bytes
     ) -> bool:
@@ -193,6 +229,7 @@ class Carrier:
             await write(head, request, connection)
             if request.method != "HEAD":
                 await found.stream(outflow)
+                await self._until_durable()
                 outflow.finish()
         except ConnectionError:
             return False
@@ -220,7 +257,7 @@ class Carrier:
         try:
             with upload.uploads.holding(upload.held) as has_room:
                 if not has_room:
-                    return BUSY
+                    return busy()
                 body = await awaited_body(request, connection, upload.most_bytes, self._patience)
                 return await upload.uploads.answer(upload, body, request.headers, request.remote)
         except BadRequest as mistake:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from proxy.api.editions import Holdings
 from proxy.api.evaluator import MembershipsOf, no_memberships
 from proxy.api.messages import JSON, TEXT, Request, Response, StoredBody, unavailable
 from proxy.api.requests import decoded, query_fields
@@ -23,7 +24,7 @@ FindCohort = Callable[[int, str], "Cohort | Literal['loading', 'unknown']"]
 """Find a project's cohort by project index and cohort id.
 
 `loading` as long as it may still come: it is targeted and not here, or nobody knows yet what is
-targeted. `unknown` is final for the SDK that asks.
+targeted. `unknown` is final for the SDK that asks: nobody targets it, or upstream knows none.
 """
 
 OnDamaged = Callable[[int, "Cohort"], None]
@@ -48,11 +49,15 @@ def take_no_note(_project_index: int, _cohort: Cohort) -> None:
 
 
 class Library(NamedTuple):
-    """Where cohorts and their members are found, and who hears of those that are damaged."""
+    """Where cohorts and their members are found, and who hears of those that are damaged.
+
+    Without `holdings`, no answer that may depend on cohorts is kept.
+    """
 
     find: FindCohort = no_cohort
     on_damaged: OnDamaged = take_no_note
     memberships_of: MembershipsOf = no_memberships
+    holdings: Holdings | None = None
 
 
 NO_LIBRARY = Library()

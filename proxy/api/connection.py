@@ -6,28 +6,33 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy import logs
 from proxy.api import sockets
-from proxy.api.messages import Response, failure
-from proxy.api.outbox import Outbox
-from proxy.api.parsing import WatchedParser, request_of
+from proxy.api.garbage import HEADERS_TOO_LARGE, TOO_SLOW, verdict
+from proxy.api.parsing import parser_for
+from proxy.api.pauses import Pause
+from proxy.api.sending import Farewell
 
 if sys.version_info >= (3, 12):
     from typing import override
 else:  # aiohttp brings it along
     from typing_extensions import override
 
-HEADERS_TOO_LARGE = failure(431, "Request header fields too large")
-NOT_HTTP = failure(400, "Not a valid HTTP request")
-TOO_SLOW = failure(408, "The request took too long to arrive")
-BROKEN = failure(500, "Internal error")
+if TYPE_CHECKING:
+    from proxy.api.doorman import Visitor
+    from proxy.api.listener import Listener
+    from proxy.api.messages import Response
+
 LINGER_SECONDS = 1.0
+MOST_AHEAD = 8
+"""So many requests are read ahead of their answers; aiohttp's 32 take a millisecond to parse."""
+SURPLUS_SECONDS = 2.0
+"""So long a connection may take that is one too many."""
+STATES = ("idle", "arriving", "busy", "held")
 
 AtOnce = Callable[[RawRequestMessage, StreamReader, "Connection"], bytes | None]
 """Answer a request that came whole, or leave it (None) to be answered in its turn.
@@ -40,71 +45,22 @@ class BodyBroken(Exception):
     """What was to be a body is not one."""
 
 
-class Farewell(web.Response):
-    """An answer after which the connection is closed; it stays until the client has read it."""
-
-    def __init__(self, raw: bytes, connection: Connection) -> None:
-        super().__init__()
-        self._raw = raw
-        self._connection = connection
-
-    @property
-    @override
-    def keep_alive(self) -> bool:
-        return False
-
-    @override
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Send the bytes as they are."""
-        await request.writer.write(self._raw)
-
-    @override
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Wait a moment, so that what is still arriving does not reset the connection."""
-        await self._connection.linger()
-
-
-class Listener(web.Server):
-    """aiohttp's server, with connections of our kind."""
-
-    def __init__(self, handle: Callable[..., object], make: Callable[..., Connection]) -> None:
-        super().__init__(handle, request_factory=request_of)  # type: ignore[arg-type]
-        self.outbox = Outbox()
-        self._make = make
-
-    @override
-    def __call__(self) -> Connection:
-        return self._make(self)
-
-
 class Connection(web.RequestHandler):
     """aiohttp's connection, with bounds on the time and the size of a request's head.
 
     `owed` counts the requests that have arrived and are not answered yet; `closing` is true when
     no further one will be taken; `body` is the one that is being read; `unsent` is true while an
     answer waits in the outbox; `poured` counts the bytes of long answers that were written so far;
-    `found_already` is the route of the only request that is owed an answer, and what it gave.
+    `found_already` is the route of the only request that is owed an answer, and what it gave;
+    `visitor` is how the doorman knows the client, None without a doorman; in a `pause` nothing is
+    read from it.
     """
 
     __slots__ = (
-        "_at_once",
-        "_farewell",
-        "_gone",
-        "_head_bytes",
-        "_head_since",
-        "_most_head_bytes",
-        "_outbox",
-        "_stuck_at",
-        "_stuck_since",
-        "_wire",
-        "body",
-        "closing",
-        "found_already",
-        "last_used",
-        "owed",
-        "poured",
-        "unsent",
-    )
+        "_at_once", "_doorman", "_farewell", "_gone", "_head_bytes", "_head_since",
+        "_most_head_bytes", "_outbox", "_stuck_at", "_stuck_since", "_wire", "body", "closing",
+        "found_already", "last_used", "owed", "pause", "poured", "unsent", "visitor",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -116,7 +72,8 @@ class Connection(web.RequestHandler):
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, **options)
-        self._parser: Any = WatchedParser(self._parser, self)
+        self._parser: Any = parser_for(self, loop, MOST_AHEAD, options)
+        self._max_msg_queue_size, self._msg_queue_resume_size = MOST_AHEAD, MOST_AHEAD // 2
         self.owed = 0
         self.closing = False
         self.last_used = loop.time()
@@ -124,6 +81,9 @@ class Connection(web.RequestHandler):
         self.unsent = False
         self.poured = 0
         self.found_already: tuple[str, Any] | None = None
+        self.visitor: Visitor | None = None
+        self._doorman = server.doorman
+        self.pause = Pause(loop)
         self._outbox = server.outbox
         self._at_once = at_once
         self._farewell = farewell
@@ -139,13 +99,29 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._wire = self.transport
+        if self._doorman is not None and self._wire is not None:
+            self.visitor = self._doorman.enter(transport.get_extra_info("peername"), self.hold)
+            if self.visitor.is_out:
+                self._wire.abort()
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._wire = None
+        self.pause.cut_short()
+        if self._doorman is not None and self.visitor is not None:
+            self._doorman.leave(self.visitor)
+            self.visitor = None
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+
+    def let_go(self) -> None:
+        """Forget the transport, which somebody else has taken, and end without closing it."""
+        self.transport = None
+        # On uvloop a request may be here before the task is that would read further ones.
+        if self._current_request is None and self._task_handler is not None:
+            self._task_handler.cancel()
+        self.connection_lost(None)
 
     async def gone(self) -> None:
         """Wait until the client is gone."""
@@ -226,19 +202,34 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what is not HTTP; nothing of it is repeated, in the answer or in the log."""
-        if status != 400:
-            logs.get("api").error("request failed", exc_info=exc)
-            response = BROKEN
-        elif isinstance(exc, LineTooLong) or (message and "Too many headers" in message):
-            response = HEADERS_TOO_LARGE
-        else:
-            response = NOT_HTTP
-        return Farewell(self._farewell(response), self)
+        return Farewell(self._farewell(verdict(status, exc, message)), self)
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing has arrived that is still to be answered."""
-        return not self.owed and not self._head_since and not self.unsent
+        return not (self.owed or self._head_since or self.unsent or self.pause.is_on)
+
+    @property
+    def state(self) -> str:
+        """What the connection does: `held`, `busy`, `arriving` or `idle`."""
+        if self.pause.is_on:
+            return "held"
+        return "busy" if self.owed else "arriving" if self._head_since else "idle"
+
+    def hold(self, seconds: float) -> None:
+        """Do not listen to the client for so long: what it sends waits with its system."""
+        if self._wire is not None:
+            self.pause.begin(seconds, self._listen_again)
+            self._pause_transport_reading()
+
+    def _listen_again(self) -> None:
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    @override
+    def _resume_transport_reading(self) -> None:
+        if not self.pause.is_on:
+            super()._resume_transport_reading()
 
     def answered(self, at: float) -> None:
         """Take note that the answer to the eldest request was written."""
@@ -249,6 +240,8 @@ class Connection(web.RequestHandler):
         """End the connection when a head, the client's reading or its next request takes long."""
         if self._wire is None:
             return
+        if self.visitor is not None and self.visitor.surplus:
+            patience = idle_seconds = min(patience, SURPLUS_SECONDS)
         if self._head_since and now - self._head_since > patience:
             self._hang_up(TOO_SLOW)
             return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxy.snapshots.snapshot import Snapshot
     from proxy.tasks import Clock
 
-API_KEY, BASIC = "api-key", "basic"
+API_KEY, BASIC, BEARER = "api-key", "basic", "bearer"
 INVALID = Response(401, b"Invalid deployment", TEXT)
 INVALID_PROJECT = Response(401, b"Invalid api or secret key", TEXT)
 
@@ -33,6 +33,19 @@ def credentials(headers: Mapping[str, str], scheme: str) -> str:
 def deployment_key(headers: Mapping[str, str]) -> str:
     """Return the key of `Authorization: Api-Key <key>`; empty when there is none."""
     return credentials(headers, API_KEY)
+
+
+def openfeature_key(headers: Mapping[str, str]) -> str:
+    """Return the key as OpenFeature's providers give it: as a bearer's, or in `X-API-Key`."""
+    return credentials(headers, BEARER) or headers.get("x-api-key", "").strip()
+
+
+def any_key(headers: Mapping[str, str]) -> str:
+    """Return the key of the deployment that a request speaks for; empty when it names none.
+
+    What the SDKs send comes first; all else in `Authorization` leaves `X-API-Key` to say it.
+    """
+    return deployment_key(headers) or openfeature_key(headers)
 
 
 def project_keys(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -65,7 +78,7 @@ class Gate:
 
     def admit(self, headers: Mapping[str, str]) -> Snapshot | Response:
         """Return the snapshot in force, or why there is none: 401 unknown, 503 not synced yet."""
-        key = deployment_key(headers)
+        key = any_key(headers)
         slot = self._board.find(key)
         if slot is not None:
             if slot.snapshot is not None:

@@ -14,7 +14,8 @@ from proxy.evaluation.text import text
 from proxy.evaluation.users import first_names, of_group
 
 if TYPE_CHECKING:
-    from proxy.api.reports import Reports
+    from proxy.api.answers import Fresh
+    from proxy.api.reports import Reports, Retelling
     from proxy.evaluation.memberships import Memberships
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
@@ -44,11 +45,12 @@ class Evaluator:
         clock: Clock,
         memberships_of: MembershipsOf = no_memberships,
     ) -> None:
+        self._reports = reports
         self._track = reports.track
         self._expose = reports.expose
         self._memberships_of = memberships_of
         self._trust = settings.trust_client_cohorts
-        self._clock = clock
+        self.clock = clock
         self._evaluated = metrics.official["evaluation"].inc
         self._failed = metrics.official["evaluation_failure"].inc
         self._took = metrics.evaluation_seconds.observe
@@ -86,10 +88,15 @@ class Evaluator:
     ) -> None:
         """Offer an evaluation for reporting, as far as the request's headers wish it."""
         if wants_tracking(headers):
-            self._track(snapshot.deployment.project_index, user, outcomes, self._clock())
+            self._track(snapshot.deployment.project_index, user, outcomes, self.clock())
         if wants_exposures(headers):
             asked, project = frozenset(keys), snapshot.deployment.project_index
-            self._expose(project, user, outcomes, asked, self._clock())
+            self._expose(project, user, outcomes, asked, self.clock())
+
+    def retelling(self, fresh: Fresh) -> Retelling:
+        """Return what reports an evaluation when its answer is given again."""
+        _, _, _, project, user, outcomes, keys = fresh
+        return self._reports.retelling(project, user, outcomes, frozenset(keys))
 
     def settle_cohorts(self, user: dict[str, Any], snapshot: Snapshot) -> None:
         """Put the known cohorts of a user and its groups where a client may have claimed some.

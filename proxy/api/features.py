@@ -10,6 +10,7 @@ from proxy.api.routes import Route
 if TYPE_CHECKING:
     from proxy.api.credentials import Gate
     from proxy.api.evaluator import Evaluator
+    from proxy.api.vardata import Vardata
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
     from proxy.snapshots.board import Board
@@ -25,6 +26,7 @@ class Tools(NamedTuple):
     clock: Clock
     gate: Gate
     evaluator: Evaluator
+    vardata: Vardata
 
 
 class Offer(NamedTuple):

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.api.messages import JSON, Request, Response, failure, refuse
-from proxy.api.requests import keys_of_query, query_fields
+from proxy.api.messages import JSON, Request, Response, refuse
+from proxy.api.requests import keys_of_query, names_tag
+from proxy.api.web import asks_for_web
 
 if TYPE_CHECKING:
+    from proxy.api.routes import Guarded
     from proxy.evaluation.deployment import CompiledDeployment
     from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Snapshot
 
 
 class Flags:
-    """Serves the flags of a deployment: every one, or named ones with all they depend on."""
+    """Serves the flags of a deployment: every one, or named ones with all they depend on.
 
-    def __init__(self, settings: Settings) -> None:
+    `web` answers for those that the web delivers.
+    """
+
+    def __init__(self, settings: Settings, web: Guarded) -> None:
         self._most_keys = settings.limits.max_flag_keys
+        self._web = web
 
     def configs(self, request: Request, snapshot: Snapshot) -> Response:
         """Answer the array of all flags; 304 only to a client that names the version it holds."""
-        if "delivery_method" in request.query and (
-            query_fields(request.query).get("delivery_method") == "web"
-        ):
-            # Never the raw array here: it would show a browser the rules for all other users.
-            return failure(404, "Flags for web delivery are not served")
+        if asks_for_web(request):
+            # Never the raw array here: it would show a page the rules for all other users.
+            return self._web(request, snapshot)
         return _whole(request, snapshot.compiled)
 
     def named(self, request: Request, snapshot: Snapshot) -> Response:
@@ -57,11 +61,6 @@ def with_dependencies(compiled: CompiledDeployment, keys: list[str]) -> set[str]
 def _whole(request: Request, compiled: CompiledDeployment) -> Response:
     etag = f'W/"{compiled.version}"'
     headers = (("ETag", etag), ("Cache-Control", "no-cache"))
-    asked = request.headers.get("if-none-match")
-    if asked and (asked.strip() == "*" or _names(asked, compiled.version)):
+    if names_tag(request.headers.get("if-none-match"), compiled.version):
         return Response(304, b"", JSON, headers)
     return Response(200, compiled.body, JSON, headers, lasting=True)
-
-
-def _names(asked: str, version: str) -> bool:
-    return any(tag.strip().removeprefix("W/") == f'"{version}"' for tag in asked.split(","))

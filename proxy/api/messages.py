@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
 from proxy.errors import BadRequest
 
+if TYPE_CHECKING:
+    from proxy.api.standing import Standing
+
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
-RETRY_AFTER_SECONDS = "2"
+RETRY_AFTER_SECONDS = (2, 5)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -73,12 +77,26 @@ class Outflow(Protocol):
         """Cut the connection; what is unread is lost."""
 
 
+class Grant(NamedTuple):
+    """Header lines that let web pages read an answer, without further headers and with some.
+
+    `varies` tells that another page would get other lines.
+    """
+
+    bare: bytes
+    exposing: bytes
+    varies: bool = False
+
+
 class Response(msgspec.Struct, frozen=True):
     """One answer; `lasting` tells that the same body object will be sent many times.
 
     `closes` tells that the connection ends with it; `stored` takes the place of `body`, and so does
     `stream`, which writes it after the head was sent and ends when the answer does. `later` gives
     another answer in place of this one; whoever waits for it has no other deadline than its own.
+    `standing` is given the connection, on which nothing is answered yet, and keeps it from then on.
+    `grant` is for pages; without one, they get what the listener grants to all. `lines` are further
+    headers, written already; `is_final` tells that the body's encoding is decided.
     """
 
     status: int = 200
@@ -90,6 +108,10 @@ class Response(msgspec.Struct, frozen=True):
     stored: StoredBody | None = None
     stream: Callable[[Outflow], Awaitable[None]] | None = None
     later: Callable[[], Awaitable[Response]] | None = None
+    standing: Callable[[Standing], None] | None = None
+    grant: Grant | None = None
+    lines: bytes = b""
+    is_final: bool = False
 
     @property
     def needs_its_turn(self) -> bool:
@@ -99,6 +121,7 @@ class Response(msgspec.Struct, frozen=True):
             or self.stored is not None
             or self.stream is not None
             or self.later is not None
+            or self.standing is not None
         )
 
 
@@ -114,13 +137,15 @@ def failure(status: int, reason: str, headers: tuple[tuple[str, str], ...] = ())
     return Response(status, msgspec.json.encode(ErrorBody(status, reason)), JSON, headers)
 
 
-def unavailable(reason: str) -> Response:
-    """Return a 503 that says when to ask again; browsers may read that header too."""
-    return failure(
-        503,
-        reason,
-        (("Retry-After", RETRY_AFTER_SECONDS), ("Access-Control-Expose-Headers", "Retry-After")),
-    )
+def unavailable(reason: str, least_seconds: int = 0) -> Response:
+    """Return a 503 that says when to ask again."""
+    seconds = max(soon(), least_seconds)
+    return failure(503, reason, (("Retry-After", str(seconds)),))
+
+
+def soon() -> int:
+    """Return after how many seconds to ask again; who was refused at once does not return so."""
+    return random.randint(*RETRY_AFTER_SECONDS)  # noqa: S311  spreads load, no secret
 
 
 def refuse(reason: str, status: int = 400) -> NoReturn:

@@ -6,6 +6,8 @@ import asyncio
 import zlib
 from collections import OrderedDict
 
+from msgspec.structs import replace
+
 from proxy.api.messages import Response
 
 SMALLEST = 1024
@@ -56,13 +58,14 @@ class Packer:
         self._kept: OrderedDict[bytes, asyncio.Future[bytes]] = OrderedDict()
 
     def is_worth_it(self, response: Response) -> bool:
-        """Tell whether an answer is long enough to be packed."""
-        return len(response.body) >= (SMALLEST if response.lasting else SMALLEST_FLEETING)
+        """Tell whether an answer is long enough to be packed, and nobody has decided that yet."""
+        least = SMALLEST if response.lasting else SMALLEST_FLEETING
+        return len(response.body) >= least and not response.is_final
 
     def plain(self, response: Response) -> Response:
         """Return a long answer as it is, told to be one of two forms."""
         headers = (*response.headers, VARY)
-        return Response(response.status, response.body, response.content_type, headers)
+        return replace(response, headers=headers, lasting=False)
 
     async def answer(self, response: Response, accepted: str | None) -> Response:
         """Return the answer in the encoding that suits the client's `Accept-Encoding`."""
@@ -70,7 +73,7 @@ class Packer:
             return self.plain(response)
         body = await self.packed(response.body, lasting=response.lasting)
         headers = (*response.headers, VARY, ("Content-Encoding", "gzip"))
-        return Response(response.status, body, response.content_type, headers)
+        return replace(response, body=body, headers=headers, lasting=False)
 
     async def packed(self, body: bytes, *, lasting: bool) -> bytes:
         """Return `body` as gzip; of several who ask for a lasting one at once, one packs it."""

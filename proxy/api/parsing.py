@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser
 from yarl import URL  # aiohttp brings it along
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Fed = tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 
+READ_AT_ONCE = 262_144
 NOTHING: Fed = ((), False, b"")
 ROOT = URL("/")
 
@@ -54,6 +56,25 @@ class WatchedParser:
         elif not all(message.path for message, _ in messages):
             raise BadHttpMessage("no target")  # `CONNECT`, and nothing more
         return fed
+
+
+def parser_for(
+    connection: Connection,
+    loop: asyncio.AbstractEventLoop,
+    most_ahead: int,
+    options: Mapping[str, Any],
+) -> WatchedParser:
+    """Return a connection's parser, which stops when `most_ahead` requests are not answered."""
+    bounds = ("max_line_size", "max_field_size", "max_headers", "auto_decompress")
+    parser = HttpRequestParser(
+        connection,
+        loop,
+        READ_AT_ONCE,
+        **{name: options[name] for name in bounds},
+        payload_exception=web.RequestPayloadError,
+        max_msg_queue_size=most_ahead,
+    )
+    return WatchedParser(parser, connection)
 
 
 def request_of(

@@ -86,7 +86,11 @@ def decode_base64(text: str) -> bytes:
 
 def user_from_header(headers: Mapping[str, str], deepest: int) -> dict[str, Any]:
     """Return the user of `X-Amp-Exp-User`, the empty one without it; 400 if it is broken."""
-    encoded = headers.get("x-amp-exp-user")
+    return user_from_base64(headers.get("x-amp-exp-user", ""), deepest)
+
+
+def user_from_base64(encoded: str, deepest: int) -> dict[str, Any]:
+    """Return the user that a header's text is, the empty one of an empty text; 400 if broken."""
     if not encoded:
         return {}
     try:
@@ -155,10 +159,20 @@ def _keys_of_header(encoded: str) -> list[str]:
 
 def wants_exposures(headers: Mapping[str, str]) -> bool:
     """Tell whether `X-Amp-Exp-Exposure-Track` asks to report exposures; by default it does not."""
-    return headers.get("x-amp-exp-exposure-track", "").strip().lower() == "track"
+    wish = headers.get("x-amp-exp-exposure-track")
+    return wish is not None and wish.strip().lower() == "track"
 
 
 def wants_tracking(headers: Mapping[str, str]) -> bool:
     """Tell whether `X-Amp-Exp-Track` lets this evaluation be reported; by default it does."""
     wish = headers.get("x-amp-exp-track")
-    return wish is None or wish.strip().lower() not in UNTRACKED
+    return wish is None or wish == "track" or wish.strip().lower() not in UNTRACKED
+
+
+def names_tag(asked: str | None, tag: str) -> bool:
+    """Tell whether `If-None-Match` names an entity tag, weak or strong, or takes any."""
+    if not asked:
+        return False
+    return asked.strip() == "*" or any(
+        each.strip().removeprefix("W/") == f'"{tag}"' for each in asked.split(",")
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 from urllib.parse import unquote
 
 import msgspec
 
 from proxy import logs
-from proxy.api.messages import TEXT, Request, Response, failure
+from proxy.api.admission import TOO_MANY_OF_ADDRESS, TOO_MANY_UPLOADS
+from proxy.api.cors import NO_BROWSERS, NOBODY, Cors
+from proxy.api.messages import Request, Response, failure
 from proxy.api.requests import plainly_spelt, split_target
 from proxy.api.uploads import Upload, Uploads
 from proxy.errors import BadRequest
@@ -18,8 +20,10 @@ from proxy.snapshots.snapshot import Snapshot
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+    from proxy.api.admission import Admission
     from proxy.api.cohorts import Cohorts
     from proxy.api.credentials import Gate
+    from proxy.api.doorman import Visitor
     from proxy.api.flags import Flags
     from proxy.api.health import Health
     from proxy.api.memberships import MembershipLists
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 Guarded = Callable[[Request, Snapshot], Response]
 Open = Callable[[Request], Response]
 Handlers = Mapping[str, Guarded] | Mapping[str, Open]
+Asked = ParamSpec("Asked")
+Admit = Callable[[Mapping[str, str]], Snapshot | Response]
+"""Give the snapshot to answer from, or why there is none."""
 
 OTHER = "other"
 COHORT = "/sdk/v1/cohort/"
@@ -35,43 +42,6 @@ MEMBERSHIPS = "/sdk/v2/memberships/"
 NAMELESS_SEGMENTS = 4
 NOT_FOUND = failure(404, "Not found")
 BROKEN = failure(500, "Internal error")
-PREFLIGHT_HEADERS = (
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    (
-        "Access-Control-Allow-Headers",
-        (
-            "Authorization, X-Amp-Exp-User, X-Amp-Exp-Flag-Keys, X-Amp-Exp-Track,"
-            " X-Amp-Exp-Exposure-Track, X-Amp-Exp-Library, Content-Type, Accept,"
-            " Content-Encoding, Cache-Control, Last-Event-ID"
-        ),
-    ),
-    ("Access-Control-Max-Age", "86400"),
-)
-PREFLIGHT = Response(204, b"", TEXT, PREFLIGHT_HEADERS)
-# Without the header that would let a page send `Authorization`.
-NO_BROWSERS = Response(204, b"", TEXT, (("Allow", "GET, HEAD, OPTIONS"),))
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A path as metrics name it, and who answers which method.
-
-    `uploads` takes what is posted; `browsers` tells whether scripts of web pages may call it.
-    """
-
-    name: str
-    guarded: Mapping[str, Guarded] = {}
-    open: Mapping[str, Open] = {}
-    uploads: Uploads | None = None
-    browsers: bool = True
-
-    def preflight(self) -> Response:
-        """Return what a browser is told that asks whether its page may call this."""
-        return PREFLIGHT if self.browsers else NO_BROWSERS
-
-    def refusal(self) -> Response:
-        """Return the 405 that names the methods there are."""
-        known = {*self.guarded, *self.open, *(["POST"] if self.uploads else []), "OPTIONS"}
-        return failure(405, "Method not allowed", (("Allow", ", ".join(sorted(known))),))
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -80,6 +50,29 @@ class Exchange(msgspec.Struct, frozen=True):
     handler: Guarded
     request: Request
     snapshot: Snapshot
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A path as metrics name it, and who answers which method.
+
+    `uploads` takes what is posted; `browsers` tells whether scripts of web pages may call it;
+    `admit` takes the gate's place; `waits` makes what waits for the body of a request let in;
+    `metered` tells whether it counts as work that may be refused.
+    """
+
+    name: str
+    guarded: Mapping[str, Guarded] = {}
+    open: Mapping[str, Open] = {}
+    uploads: Uploads | None = None
+    browsers: bool = True
+    admit: Admit | None = None
+    waits: Callable[[Guarded, Request, Snapshot], Exchange | Upload] = Exchange
+    metered: bool = True
+
+    def refusal(self) -> Response:
+        """Return the 405 that names the methods there are."""
+        known = {*self.guarded, *self.open, *(["POST"] if self.uploads else []), "OPTIONS"}
+        return failure(405, "Method not allowed", (("Allow", ", ".join(sorted(known))),))
 
 
 Found = Exchange | Upload | Response
@@ -110,7 +103,10 @@ def table(
     }
     return {
         **{path: Route(path, guarded=with_head(handlers)) for path, handlers in guarded.items()},
-        **{path: Route(path, open={"GET": one, "HEAD": one}) for path, one in plain.items()},
+        **{
+            path: Route(path, open={"GET": one, "HEAD": one}, metered=False)
+            for path, one in plain.items()
+        },
         **{path: Route(path, uploads=uploads) for path in (uploads.bounds if uploads else ())},
     }
 
@@ -120,7 +116,8 @@ def prefixes(cohorts: Cohorts, memberships: MembershipLists) -> tuple[tuple[str,
     download = {"GET": cohorts.download, "HEAD": cohorts.download}
     listing = with_head({"GET": memberships.of_name})
     return (
-        (COHORT, Route(COHORT + "{cohortId}", open=download, browsers=False)),
+        # An SDK repeats a refused download at once; how many there are is bounded anyway.
+        (COHORT, Route(COHORT + "{cohortId}", open=download, browsers=False, metered=False)),
         (
             MEMBERSHIPS,
             Route(MEMBERSHIPS + "{groupType}/{groupName}", guarded=listing, browsers=False),
@@ -128,8 +125,27 @@ def prefixes(cohorts: Cohorts, memberships: MembershipLists) -> tuple[tuple[str,
     )
 
 
+def closed(route: Route) -> Route:
+    """Return a route whose answers pages may not read, if it is none for browsers."""
+    if route.browsers:
+        return route
+    guarded = {method: _closed(handler) for method, handler in route.guarded.items()}
+    plain = {method: _closed(handler) for method, handler in route.open.items()}
+    return msgspec.structs.replace(route, guarded=guarded, open=plain)
+
+
+def _closed(handler: Callable[Asked, Response]) -> Callable[Asked, Response]:
+    def answer(*asked: Asked.args, **more: Asked.kwargs) -> Response:
+        return msgspec.structs.replace(handler(*asked, **more), grant=NOBODY)
+
+    return answer
+
+
 class Router:
-    """Answers requests: plain values in, plain values out, no exception but cancellation."""
+    """Answers requests: plain values in, plain values out, no exception but cancellation.
+
+    `admission` may refuse requests, those of a visitor; None refuses nothing.
+    """
 
     def __init__(
         self,
@@ -137,17 +153,29 @@ class Router:
         gate: Gate,
         bad_requests: Counter,
         beginnings: Sequence[tuple[str, Route]] = (),
+        *,
+        cors: Cors,
+        admission: Admission | None = None,
     ) -> None:
-        self._routes = routes
-        self._beginnings = beginnings
+        self.cors = cors
+        self.admission = admission
+        self._routes = {path: closed(route) for path, route in routes.items()}
+        self._beginnings = [(beginning, closed(route)) for beginning, route in beginnings]
+        self._allowed = cors.preflight
         self._admit = gate.admit
         self._bad_request = bad_requests.labels("bad_request")
         self._log = logs.get("api")
 
-    def begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Found]:
+    def begin(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        visitor: Visitor | None = None,
+    ) -> tuple[str, Found]:
         """Return the route's name, and either the answer or what waits for the body."""
         try:
-            return self._begin(method, target, headers)
+            return self._begin(method, target, headers, visitor)
         except Exception:  # noqa: BLE001  no bug may show its inside to the asker
             self._log.exception("request failed", method=method)
             return OTHER, BROKEN
@@ -163,8 +191,14 @@ class Router:
         except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
             return self._failed(request, error)
 
-    async def wait(self, later: Callable[[], Awaitable[Response]]) -> Response:
-        """Return the answer that comes later."""
+    async def wait(self, promise: Response) -> Response:
+        """Return the answer that comes later; pages may read it if they might read the promise."""
+        answer = await self._arrival(promise.later) if promise.later is not None else promise
+        if promise.grant is None or answer.grant is not None:
+            return answer
+        return msgspec.structs.replace(answer, grant=promise.grant)
+
+    async def _arrival(self, later: Callable[[], Awaitable[Response]]) -> Response:
         try:
             return await later()
         except BadRequest as mistake:
@@ -174,26 +208,42 @@ class Router:
             self._log.exception("request failed later")
             return BROKEN
 
-    def _begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Found]:
+    def _begin(
+        self, method: str, target: str, headers: Mapping[str, str], visitor: Visitor | None
+    ) -> tuple[str, Found]:
         path, query = split_target(target)
         route, rest = self._routes.get(path), ""
         if route is None:
             route, rest = self._seek(path)
             if route is None:
-                return OTHER, PREFLIGHT if method == "OPTIONS" else NOT_FOUND
+                return OTHER, self._allowed if method == "OPTIONS" else NOT_FOUND
             path = unquote(path)
         if handler := route.guarded.get(method):
-            admitted = self._admit(headers)
+            admitted = (route.admit or self._admit)(headers)
+            if visitor is not None and self.admission is not None:
+                admitted = self.admission.check(admitted, headers, visitor)
             if isinstance(admitted, Snapshot):
                 request = Request(method, path, query, headers, b"", rest)
-                return route.name, Exchange(handler, request, admitted)
+                return route.name, route.waits(handler, request, admitted)
             return route.name, admitted
         if open_handler := route.open.get(method):
             request = Request(method, path, query, headers, b"", rest)
-            return route.name, self._asked(open_handler, request)
+            refused = self._refused(route, headers, visitor)
+            return route.name, refused or self._asked(open_handler, request)
         if route.uploads and method == "POST":
-            return route.name, route.uploads.to(path, headers)
-        return route.name, route.preflight() if method == "OPTIONS" else route.refusal()
+            refused = self._refused(route, headers, visitor)
+            return route.name, refused or route.uploads.to(path, headers)
+        permission = self._allowed if route.browsers else NO_BROWSERS
+        return route.name, permission if method == "OPTIONS" else route.refusal()
+
+    def _refused(
+        self, route: Route, headers: Mapping[str, str], visitor: Visitor | None
+    ) -> Response | None:
+        """Return what a request is told that nobody's key has let in, if it is one too many."""
+        if visitor is None or self.admission is None or not route.metered:
+            return None
+        too_many = TOO_MANY_UPLOADS if route.uploads else TOO_MANY_OF_ADDRESS
+        return self.admission.refusal(visitor, headers, too_many=too_many)
 
     def _seek(self, path: str) -> tuple[Route | None, str]:
         """Find the route of a path that begins like one or is spelt like none."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from proxy.api.connection import Connection
 
+PIECE = 65_536
+
 
 class Written(web.StreamResponse):
     """What is handed to aiohttp when the answer is on its way already."""
@@ -40,6 +42,30 @@ class Written(web.StreamResponse):
         """Do nothing: there is nothing left to do."""
 
 
+class Farewell(web.Response):
+    """An answer after which the connection is closed; it stays until the client has read it."""
+
+    def __init__(self, raw: bytes, connection: Connection) -> None:
+        super().__init__()
+        self._raw = raw
+        self._connection = connection
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return False
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send the bytes as they are."""
+        await request.writer.write(self._raw)
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Wait a moment, so that what is still arriving does not reset the connection."""
+        await self._connection.linger()
+
+
 STAYED = Written(keep_alive=True)
 CLOSED = Written(keep_alive=False)
 
@@ -57,4 +83,20 @@ async def send(raw: bytes, request: web.BaseRequest, connection: Connection) -> 
         await write(raw, request, connection)
     except ConnectionError:
         return False
+    return True
+
+
+async def send_long(raw: bytes, request: web.BaseRequest, connection: Connection) -> bool:
+    """Send a long body, of which there is one, however many clients take it slowly.
+
+    Encrypted, each client has a copy of its own: it is made in small pieces, when there is room.
+    """
+    transport = connection.transport
+    if transport is None or transport.get_extra_info("sslcontext") is None:
+        return await send(raw, request, connection)
+    transport.set_write_buffer_limits(PIECE)
+    for start in range(0, len(raw), PIECE):
+        if not await send(raw[start : start + PIECE], request, connection):
+            return False
+        connection.poured += PIECE
     return True

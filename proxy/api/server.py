@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from proxy import logs, tasks
 from proxy.api import sockets
-from proxy.api.connection import Connection, Listener
+from proxy.api.connection import STATES, Connection
+from proxy.api.listener import Listener
 
 if TYPE_CHECKING:
     import ssl
 
     from proxy.api.carrier import Carrier
+    from proxy.api.doorman import Doorman
+    from proxy.api.overload import Overload
     from proxy.settings.schema import Limits
 
 BACKLOG = 2048
@@ -22,14 +26,28 @@ MOST_HEADERS = 256
 QUIET_SECONDS = 0.5
 HANDSHAKE_SECONDS = 0.1
 POLL_SECONDS = 0.02
+SHARE_OF_STREAMS = 0.8
+"""The part of the time to get quiet in which all streams are ended."""
 NEVER_SECONDS = 1e9
+LOOKED_AT_IN_A_ROW = 1000
+LEAST_PATIENCE = 0.2
+"""The part of the time for a request that is left to it when all connections are taken."""
 
 
 class ClientServer:
     """Serves what the carrier carries, on bound sockets, until it is drained."""
 
-    def __init__(self, carrier: Carrier, limits: Limits) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        limits: Limits,
+        overload: Overload,
+        doorman: Doorman | None = None,
+    ) -> None:
         self._carrier = carrier
+        self._overload = overload
+        self._doorman = carrier.crowd.doorman = doorman
+        self._states: Counter[str] = Counter()
         self._most_header_bytes = limits.max_header_bytes
         self._patience = limits.request_timeout_millis / 1000
         self._idle_seconds = limits.idle_timeout_millis / 1000
@@ -38,6 +56,7 @@ class ClientServer:
         self._listener: Listener | None = None
         self._listening: list[tuple[asyncio.Server, socket.socket]] = []
         self._watch: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
 
     async def open(self, bound: list[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Listen on sockets that are bound already; they belong to the server from now on.
@@ -45,11 +64,13 @@ class ClientServer:
         With `tls`, all but local sockets speak nothing else.
         """
         loop = asyncio.get_running_loop()
-        self._listener = Listener(self._carrier.serve, self._connection)
+        self._listener = Listener(self._carrier.serve, self._connection, self._doorman)
         for listening in bound:
             self._listening.append((await self._listen(loop, listening, tls), listening))
         watching = tasks.keep_alive(self._watch_connections, self._watcher_died)
         self._watch = tasks.start("watcher of slow connections", watching)
+        beating = tasks.keep_alive(self._overload.watch, self._heart_died)
+        self._heart = tasks.start("heartbeat of the event loop", beating)
 
     async def _listen(
         self,
@@ -70,7 +91,7 @@ class ClientServer:
 
     def connections_open(self) -> int:
         """Return how many clients are connected."""
-        return len(self._connections())
+        return len(self._connections()) + len(self._carrier.crowd)
 
     def connections_busy(self) -> int:
         """Return on how many connections a request is under way."""
@@ -90,21 +111,29 @@ class ClientServer:
 
     async def close(self) -> None:
         """Close everything now."""
-        if self._watch is not None:
-            await tasks.stop(self._watch)
+        await tasks.stop(*filter(None, (self._watch, self._heart)))
         self._close_listeners()
         if self._listener is not None:
             if busy := self.connections_busy():
                 self._log.warning("requests cut off", requests=busy)
+            await self._carrier.crowd.cut_off()
             self._listener.outbox.flush()
             await self._listener.shutdown(POLL_SECONDS)
         self._carrier.close()
 
     async def _until_quiet(self, deadline: float, hurry: asyncio.Event) -> None:
-        """Wait until no request has come for a while; those that come are asked to connect anew."""
+        """Wait until no request has come for a while; those that come are asked to connect anew.
+
+        Streams end meanwhile, one after the other: SDKs ask for flags as soon as theirs has ended,
+        and the Node SDK takes its program down when nobody answers.
+        """
         now = asyncio.get_running_loop().time
+        last_stream = now() + SHARE_OF_STREAMS * (deadline - now())
         quiet = now() + QUIET_SECONDS
         while now() < min(quiet, deadline) and not hurry.is_set():
+            if self._carrier.crowd:
+                self._carrier.crowd.thin_out((last_stream - now()) / POLL_SECONDS)
+                quiet = now() + QUIET_SECONDS
             await tasks.wait_for_event(hurry, POLL_SECONDS)
             quiet = max(quiet, self._carrier.last_request + QUIET_SECONDS)
 
@@ -133,6 +162,20 @@ class ClientServer:
             server.close()
         self._listening.clear()
 
+    def connections_in(self, state: str) -> int:
+        """Return how many connections were in a state when they were last looked at."""
+        return self._states[state]
+
+    def status(self) -> dict[str, Any]:
+        """Return how many connections do what, and how late the event loop is."""
+        return {
+            **{state: self._states[state] for state in STATES},
+            "event_loop_delay_seconds": round(self._overload.delay, 4),
+        }
+
+    def _heart_died(self, error: BaseException | None, _pause: float) -> None:
+        self._log.error("heartbeat of the event loop died", exc_info=error)
+
     def _watcher_died(self, error: BaseException | None, _pause: float) -> None:
         self._log.error("watcher of slow connections died", exc_info=error)
 
@@ -140,8 +183,15 @@ class ClientServer:
         now = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(min(1.0, self._patience / 4))
-            for connection in self._connections():
-                connection.look(now(), self._patience, self._idle_seconds)
+            ease = 1.0 if self._doorman is None else self._doorman.patience
+            patience = self._patience * max(LEAST_PATIENCE, ease)
+            states: Counter[str] = Counter()
+            for number, connection in enumerate(self._connections(), 1):
+                connection.look(now(), patience, self._idle_seconds * ease)
+                states[connection.state] += 1
+                if not number % LOOKED_AT_IN_A_ROW:
+                    await asyncio.sleep(0)
+            self._states = states
 
     def _connections(self) -> list[Connection]:
         open_ones = [] if self._listener is None else self._listener.connections

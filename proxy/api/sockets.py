@@ -14,6 +14,10 @@ from pathlib import Path
 SO_ATTACH_FILTER = 26
 NOT_SENT_LOW_WATER = 25
 MOST_NOT_SENT_BYTES = 131_072
+MOST_NOT_SENT_WHILE_STANDING_BYTES = 16_384
+USER_TIMEOUT = 18
+LONGEST_UNHEARD_MILLIS = 30_000
+LONGEST_PROBE_SECONDS = 1.0
 # Classic BPF over the TCP header: byte 13 holds the flags; drop what has SYN but not ACK.
 ONLY_NEW = struct.pack(
     "@HBBIHBBIHBBIHBBIHBBI",
@@ -92,11 +96,14 @@ def _clear_away(path: str) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise FileExistsError(errno.EEXIST, "there is something that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(LONGEST_PROBE_SECONDS)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink(missing_ok=True)
             return
+        except (BlockingIOError, TimeoutError):
+            pass  # it listens, and is not quick to accept
     raise OSError(errno.EADDRINUSE, "another program listens there")
 
 
@@ -134,3 +141,18 @@ def leave_little_unsent(connected: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def stay_long(connected: socket.socket | None) -> None:
+    """Let the kernel hold little for a client that stays, and notice when it is gone for good.
+
+    It is gone when it has not taken what was sent for half a minute; otherwise the kernel would
+    believe in it for a quarter of an hour, and for ever while its window is closed.
+    """
+    if sys.platform != "linux" or connected is None:
+        return
+    with suppress(OSError):
+        connected.setsockopt(
+            socket.IPPROTO_TCP, NOT_SENT_LOW_WATER, MOST_NOT_SENT_WHILE_STANDING_BYTES
+        )
+        connected.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, LONGEST_UNHEARD_MILLIS)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 import msgspec
+from prometheus_client import Counter
 
 from proxy import logs
+from proxy.api.bodies import declared_length
+from proxy.api.holding import Holding
 from proxy.api.limits import inflate
-from proxy.api.messages import JSON, RETRY_AFTER_SECONDS, Response, failure, unavailable
+from proxy.api.messages import JSON, Response, failure, soon, unavailable
 from proxy.errors import BadRequest
 
 LARGEST_INLINE = 65_536
@@ -21,9 +24,7 @@ LARGEST_INLINE = 65_536
 MOST_AT_ONCE = 2
 MOST_HELD_BYTES = 128 << 20
 """What all uploads that are under way may hold, before they are inflated."""
-BUSY = unavailable("Too many uploads at once")
 BROKEN = failure(500, "Internal error")
-LATER = (("Retry-After", RETRY_AFTER_SECONDS),)
 
 
 class Desk(Protocol):
@@ -40,32 +41,41 @@ class Desk(Protocol):
         """Keep what was read; return status and body of the answer."""
 
 
+class Taker(Protocol):
+    """Who takes bodies that are read within bounds of their own."""
+
+    def holding(self, size: int) -> AbstractContextManager[bool]:
+        """Count so many bytes as held until the block is left; yield whether there is room."""
+
+    async def answer(
+        self, upload: Upload, body: bytes, headers: Mapping[str, str], peer: str | None
+    ) -> Response:
+        """Return the answer to a request whose body has arrived; BadRequest if that is broken."""
+
+
 class Uploads:
     """Hands uploads to the desk; what is under way is bounded."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, rejected: Counter) -> None:
         self.bounds = desk.bounds
         self._desk = desk
+        self._busy = rejected.labels("busy")
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
-        self._held = 0
+        self._holding = Holding(MOST_HELD_BYTES)
         self._log = logs.get("api")
 
     def to(self, path: str, headers: Mapping[str, str]) -> Upload:
         """Return the upload that a request to a path is."""
         most = self.bounds[path]
-        length = headers.get("content-length", "")
-        held = min(int(length), most) if length.isascii() and length.isdigit() else most
-        return Upload(self, path, most, held)
+        return Upload(self, path, most, declared(headers, most))
 
     @contextmanager
     def holding(self, size: int) -> Iterator[bool]:
         """Count so many bytes as held until the block is left; yield whether there is room."""
-        has_room = self._held + size <= MOST_HELD_BYTES
-        self._held += size if has_room else 0
-        try:
+        with self._holding.during(size) as has_room:
+            if not has_room:
+                self._busy.inc()
             yield has_room
-        finally:
-            self._held -= size if has_room else 0
 
     async def answer(
         self, upload: Upload, body: bytes, headers: Mapping[str, str], peer: str | None
@@ -85,23 +95,36 @@ class Uploads:
         except Exception as error:  # noqa: BLE001  no bug may show its inside to the asker
             self._log.error("upload failed", path=upload.path, exc_info=error)
             return BROKEN
-        return Response(status, text, JSON, LATER if status == 503 else ())
+        return Response(
+            status, text, JSON, (("Retry-After", str(soon())),) if status == 503 else ()
+        )
 
     def _read(self, upload: Upload, body: bytes, encoding: str, address: str | None) -> Any:
         inflated = inflate(body, encoding, upload.most_bytes)
         return self._desk.read(upload.path, inflated, address)
 
 
+def busy() -> Response:
+    """Return the answer to one upload too many."""
+    return unavailable("Too many uploads at once")
+
+
 class Upload(msgspec.Struct, frozen=True):
-    """A request that was let in, whose body is for the desk: at most so many bytes of it.
+    """A request that was let in, whose body `uploads` takes: at most so many bytes of it.
 
     `held` of them count as held while it is under way.
     """
 
-    uploads: Uploads
+    uploads: Taker
     path: str
     most_bytes: int
     held: int
+
+
+def declared(headers: Mapping[str, str], most: int) -> int:
+    """Return how long a body says it is; `most` when it does not, or says more."""
+    length = declared_length(headers)
+    return most if length is None else min(length, most)
 
 
 def client_address(headers: Mapping[str, str], peer: str | None) -> str | None:

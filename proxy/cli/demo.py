@@ -120,6 +120,7 @@ def welcome(demo: Demo, port: int) -> str:
             f"  the proxy           {proxy}  (point an SDK's serverUrl here)",
             f"  for operators       {operators}/status, /metrics, /readyz",
             f"  deployment keys     {SERVER_KEY} and {CLIENT_KEY}",
+            f"  for a web page      {proxy}/script/{CLIENT_KEY}.experiment.js",
             "",
             "  Try, in another terminal: the variants of a user, what the sandbox heard of it,",
             "  and how the proxy is doing.",

@@ -14,6 +14,9 @@ from proxy.errors import BodyBroken
 PIECE_BYTES = 1 << 20
 MOST_VALUE_BYTES = 1 << 20
 MOST_ID_BYTES = 1 << 16
+MOST_FIELDS = 10_000
+MOST_OTHER_BYTES = 4 << 20
+"""Of the names and values beside the members, which are read far more slowly than members."""
 MEMBERS = "memberIds"
 TOO_LONG = f"a member id is longer than {MOST_ID_BYTES} bytes"
 NOT_JSON = "the body is not the JSON it should be"
@@ -52,6 +55,7 @@ class Body:
         self._buffer = b""
         self._at = 0
         self._named = False
+        self._other_bytes = self._others = 0
         self.fields: dict[str, Any] = {}
         self.repeated = False
         self.listed = False
@@ -79,6 +83,9 @@ class Body:
     def _name(self) -> str:
         if self._peek() != b'"':
             self._refuse()
+        self._others += 1
+        if self._others > MOST_FIELDS:
+            raise BodyBroken(f"the body has more than {MOST_FIELDS} fields")
         name = self._value()
         assert isinstance(name, str)
         return name
@@ -148,6 +155,9 @@ class Body:
             if end:
                 break
             self._need()
+        self._other_bytes += end - self._at
+        if self._other_bytes > MOST_OTHER_BYTES:
+            raise BodyBroken(f"the body has more than {MOST_OTHER_BYTES} bytes beside its members")
         value = _decode(self._buffer[self._at : end])
         self._at = end
         return value

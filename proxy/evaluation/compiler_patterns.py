@@ -17,18 +17,21 @@ class Watch:
     """Knows which flag is matching, so that a pattern which runs out of time can be blamed.
 
     One watch serves all versions of a deployment; `report` is called with the flag's key. The
-    patterns share its `budget`, which whoever evaluates begins anew each time.
+    patterns share its `budget`, which whoever evaluates begins anew each time. `timeouts` counts
+    matches that were given up: only then may the same user be answered otherwise another time.
     """
 
-    __slots__ = ("budget", "flag_key", "report")
+    __slots__ = ("budget", "flag_key", "report", "timeouts")
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.flag_key = ""
         self.budget = Budget()
+        self.timeouts = 0
 
     def ran_out(self) -> None:
         """Blame the flag that is matching."""
+        self.timeouts += 1
         self.report(self.flag_key)
 
 

@@ -67,6 +67,7 @@ class Unit:
     """One flag, ready to be put into a chunk."""
 
     __slots__ = (
+        "__weakref__",
         "_slow",
         "branches",
         "flag",

@@ -46,7 +46,7 @@ class CompiledDeployment:
     `cohorts` are the cohorts that each flag targets, by the key of those that target any; `targets`
     is all of them, `targeted_types` their group types.
     `body` is the JSON array of the flags in force, as it came where nothing was left out or kept;
-    `version` is a short hash of it.
+    `digest` is its SHA-256 in hex, `version` the beginning of that.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class CompiledDeployment:
         self.targets = frozenset[Target]().union(*self.cohorts.values())
         self.targeted_types = frozenset(target.group_type for target in self.targets)
         self.body = intake.body if not self.problems else _array(self.raw_flags.values())
-        self.version = hashlib.sha256(self.body).hexdigest()[:12]
+        self.digest = hashlib.sha256(self.body).hexdigest()
+        self.version = self.digest[:12]
         self.units = units
         self.chunks = tuple(chunks)
         self.watch = watch

@@ -45,6 +45,10 @@ class Memberships:
         """Tell whether one of the cohorts holds or a selector finds nothing here."""
         return self.any_of(ids) or self.selected() is None
 
+    def are_null(self) -> bool:
+        """Tell whether a selector finds nothing here, as for a group that is in no cohort."""
+        return self._of_group and not self.listed()
+
     def listed(self) -> list[str]:
         """Return the ids of all cohorts that hold: those claimed, then the others in order."""
         held = [cohort_id for cohort_id in sorted(set(self._known())) if self.any_of((cohort_id,))]

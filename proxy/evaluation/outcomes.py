@@ -45,8 +45,9 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
     """One variant, chosen by one segment of one flag.
 
     `fragment` is its member of the answer, `metadata` the flag's, the segment's and the variant's
-    merged, `canonical` its part of the text by which events are told apart. In `told`, `exposed`
-    and `tag` whoever tells of outcomes may keep what it made of this one. Nothing else changes.
+    merged, `canonical` its part of the text by which events are told apart. In `told`, `exposed`,
+    `shown` and `tag` whoever tells of outcomes may keep what it made of this one. Nothing else
+    changes.
     """
 
     flag_key: str
@@ -58,6 +59,7 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
     _variant: Variant
     told: object = None
     exposed: object = None
+    shown: object = None
     tag: int = 0
     _lazy: _Facts | None = None
     _view: dict[str, Any] | None = None
@@ -68,7 +70,7 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
         metadata = merged_metadata(flag, flag.segments[segment_index], variant)
         members = variant_members(variant, metadata)
         if variant.value is not None:
-            members["value"] = _as_string(variant.value)
+            members["value"] = as_string(variant.value)
         return cls(
             flag_key=flag.key,
             variant_key=variant.key,
@@ -81,6 +83,11 @@ class Outcome(msgspec.Struct, eq=False, gc=False):
 
     def _as_result(self) -> Result:
         return Result(self.flag_key, self._variant, self.segment_index, self.metadata)
+
+    @property
+    def variant(self) -> Variant:
+        """The variant as the flag config has it."""
+        return self._variant
 
     @property
     def view(self) -> dict[str, Any]:
@@ -184,7 +191,7 @@ def answer_v1(outcomes: Iterable[Outcome]) -> bytes:
     return b"{%b}" % b",".join(filter(None, [outcome.fragment_v1 for outcome in outcomes]))
 
 
-def _as_string(value: msgspec.Raw) -> msgspec.Raw | str:
+def as_string(value: msgspec.Raw) -> msgspec.Raw | str:
     """Return a JSON value as it is when it is a string, else its compact text."""
     written = bytes(value)
     if written.startswith(b'"'):

@@ -12,8 +12,10 @@ from proxy.evaluation.results import variant_members
 from proxy.evaluation.selectors import select
 from proxy.evaluation.users import evaluation_context, plain
 
-_ALWAYS = Condition(selector=(), op="is", values=(NONE,))
-_NEVER = Condition(selector=(), op="is not", values=(NONE,))
+ALWAYS = Condition(selector=(), op="is", values=(NONE,))
+"""Holds for everybody: no selector finds nothing."""
+NEVER = Condition(selector=(), op="is not", values=(NONE,))
+"""Holds for nobody."""
 
 
 def partially_evaluate(
@@ -50,10 +52,10 @@ def _segment(segment: Segment, target: Mapping[str, Any], match: PatternMatcher)
             "conditions": None
             if segment.conditions is None
             else [
-                [_condition_members(condition) for condition in _remaining(inner, target, match)]
+                [condition_members(condition) for condition in _remaining(inner, target, match)]
                 for inner in segment.conditions
             ],
-            "bucket": None if segment.bucket is None or known else _bucket_members(segment.bucket),
+            "bucket": None if segment.bucket is None or known else bucket_members(segment.bucket),
             "variant": bucketed_variant(segment, target) if known else segment.variant,
         }
     )
@@ -69,15 +71,17 @@ def _remaining(
         if value is None:
             unknown.append(condition)
         elif not predicate(condition.op, condition.values, match)(value):
-            return [_NEVER]
-    return unknown or [_ALWAYS]
+            return [NEVER]
+    return unknown or [ALWAYS]
 
 
-def _condition_members(condition: Condition) -> dict[str, Any]:
+def condition_members(condition: Condition) -> dict[str, Any]:
+    """Give the members that a condition has in JSON, ready for the encoder."""
     return {"selector": condition.selector, "op": condition.op, "values": condition.values}
 
 
-def _bucket_members(bucket: Bucket) -> dict[str, Any]:
+def bucket_members(bucket: Bucket) -> dict[str, Any]:
+    """Give the members that a bucket has in JSON, ready for the encoder."""
     return {
         "selector": bucket.selector,
         "salt": bucket.salt,

@@ -3,6 +3,7 @@
 | answer | what becomes of the events |
 |---|---|
 | 2xx | accepted, unless the body is a page: then something else answered in upstream's place |
+| 2xx whose JSON says another `code` | as that code |
 | 400 that names the API key or a missing field | all dropped |
 | 400, 429 that name events or ids | those dropped or held, the others resent at once |
 | 429 that names none | all resent after a rest |
@@ -15,6 +16,7 @@ Every event of the batch is in exactly one of `accepted`, `dropped`, `held`, `re
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -29,6 +31,8 @@ TEMPORARY: Final = frozenset({401, 403, 404, 407, 408, 425})
 INVALID_KEY: Final = "Invalid API key"
 LEAST_HOLD_SECONDS: Final = 1.0
 """What is held rests at least so long: upstream may ask for no wait, and throttle again."""
+LONGEST_HOLD_SECONDS: Final = 300.0
+"""Nor longer: it stands in nobody's way, but must not pile up."""
 
 # Indices of events, by what is wrong with them.
 _INVALID_FIELDS: Final = (
@@ -68,12 +72,26 @@ def judge(receipt: Receipt | None, batch: Sequence[bytes], rest_seconds: float) 
     if receipt is None:
         return Verdict(why="no answer", resent=everything, slower=True)
     status = receipt.status
-    if 200 <= status <= 299 and not receipt.body.lstrip().startswith(b"<"):
-        return Verdict(why="accepted", accepted=everything)
+    if 200 <= status <= 299 and not _is_page(receipt.body):
+        said = _code_in(receipt.body)
+        if said is None:
+            return Verdict(why="accepted", accepted=everything)
+        return judge(receipt._replace(status=said), batch, rest_seconds)
     if 400 <= status <= 499 and status not in TEMPORARY:
         return _client_error(receipt, batch, rest_seconds)
     why, patience = f"answered {status}", receipt.retry_after or 0.0
     return Verdict(why=why, resent=everything, slower=True, wait=patience)
+
+
+def _is_page(body: bytes) -> bool:
+    return body.removeprefix(BOM_UTF8).lstrip().startswith(b"<")
+
+
+def _code_in(body: bytes) -> int | None:
+    """Return the code of a failure that is told in the body alone, as some gateways do."""
+    details = _details(body)
+    code = None if details is None else details.get("code")
+    return code if type(code) is int and 400 <= code <= 599 else None
 
 
 def _client_error(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Verdict:
@@ -106,11 +124,8 @@ def _refused(status: int, count: int, patience: float) -> Verdict:
 
 def _named(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Verdict | None:
     """Judge by what the body names; None when it names nothing in this batch."""
-    try:
-        details = msgspec.json.decode(receipt.body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(details, dict):
+    details = _details(receipt.body)
+    if details is None:
         return None
     hopeless = _hopeless(details) if receipt.status == 400 else None
     if hopeless is not None:
@@ -129,13 +144,22 @@ def _named(receipt: Receipt, batch: Sequence[bytes], rest_seconds: float) -> Ver
         why="partly refused" if dropped else "partly throttled",
         dropped=dropped,
         held=tuple(sorted(held)),
-        hold_seconds=max(rest, LEAST_HOLD_SECONDS) if held else 0.0,
+        hold_seconds=min(max(rest, LEAST_HOLD_SECONDS), LONGEST_HOLD_SECONDS) if held else 0.0,
         resent=tuple(others),
     )
 
 
+def _details(body: bytes) -> dict[str, Any] | None:
+    try:
+        details = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    return details if isinstance(details, dict) else None
+
+
 def _hopeless(details: dict[str, Any]) -> str | None:
-    if str(details.get("error", "")).startswith(INVALID_KEY):
+    error = details.get("error")
+    if isinstance(error, str) and error.startswith(INVALID_KEY):
         return "invalid_api_key"
     return "missing_field" if details.get("missing_field") else None
 

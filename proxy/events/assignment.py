@@ -46,17 +46,22 @@ def _told(outcome: Outcome) -> Told:
     return Told(members(properties), members(assigned), members(unassigned), hashed)
 
 
+def told_by(outcomes: Sequence[Outcome]) -> list[Told]:
+    """Return what each outcome adds."""
+    return [one.told or told(one) for one in outcomes]  # type: ignore[misc]
+
+
 def assignment_event(
     subject: Subject, parts: Sequence[Told], at_millis: int, *, user_properties: bool
 ) -> bytes:
-    """Return the encoded event; `parts` are in the order of the flag keys."""
+    """Return the encoded event; `parts` are in the order of the flag keys, at least one."""
+    properties, assigned, unassigned, hashes = zip(*parts, strict=True)
     prefix = partial_hash(identity_prefix(subject.user_id, subject.device_id))
-    text_hash = joined_hash([prefix, *[part.partial_hash for part in parts]])
-    content = [b',"event_properties":', joined([part.properties for part in parts])]
+    content = [b',"event_properties":', joined(properties)]
     if user_properties:
-        content += b',"user_properties":{"$set":', joined([part.assigned for part in parts])
-        content += b',"$unset":', joined([part.unassigned for part in parts]), b"}"
-    return event(EVENT_TYPE, subject, content, text_hash, at_millis)
+        content += b',"user_properties":{"$set":', joined(assigned)
+        content += b',"$unset":', joined(unassigned), b"}"
+    return event(EVENT_TYPE, subject, content, joined_hash((prefix, *hashes)), at_millis)
 
 
 def _details(outcome: Outcome) -> str | None:

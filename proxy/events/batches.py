@@ -27,11 +27,6 @@ def fitting(sizes: Iterable[int], limits: Limits) -> int:
     return count
 
 
-def fits_alone(size: int, limits: Limits) -> bool:
-    """Return whether an event of this encoded size can be sent at all."""
-    return size <= limits.size
-
-
 def lowered(limits: Limits, refused: int) -> Limits:
     """Return the limits after a batch of `refused` events was too large: half as many events."""
     return Limits(events=max(1, (refused + 1) // 2), size=limits.size)

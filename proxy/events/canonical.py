@@ -43,7 +43,10 @@ def partial_hash(text: str) -> tuple[int, int]:
 
 def joined_hash(parts: Iterable[tuple[int, int]]) -> int:
     """Return the Java hash of the joined texts whose partial hashes these are."""
-    return signed(joined_partial(parts)[0])
+    value = 0
+    for part, by in parts:
+        value = (value * by + part) & MASK
+    return signed(value)
 
 
 def joined_partial(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -8,18 +8,30 @@ garbage collector, no pause for growing, and no page is touched before it is nee
 from __future__ import annotations
 
 import mmap
-from typing import Final
+from typing import Final, NamedTuple
 
 DAY_SECONDS: Final = 86_400.0
 _LOW: Final = 0xFFFFFFFFFFFFFFFF
 
 
+class Term(NamedTuple):
+    """How long a key counts as told: it came `at` a second, gives way to the `last` one added."""
+
+    at: float
+    last: int
+
+
 class Dedupe:
-    """Remembers the last `capacity` keys that were new, each for `life_seconds` from then on."""
+    """Remembers the last `capacity` keys that were new, each for `life` seconds from then on.
+
+    `added` counts the keys that were ever new, `forgotten` how often one was taken back.
+    """
 
     def __init__(self, capacity: int, life_seconds: float = DAY_SECONDS) -> None:
+        self.life = life_seconds
+        self.added = 0
+        self.forgotten = 0
         self._capacity = capacity
-        self._life = life_seconds
         slots = 1 << max(capacity * 2 - 1, 1).bit_length()
         self._mask = slots - 1
         self._table = _memory(slots * 4).cast("I")  # position in the ring + 1; 0 is empty
@@ -36,7 +48,7 @@ class Dedupe:
         slot = self._find(key)
         if slot is not None:
             # A clock that was ahead and was put back must not silence anybody for longer.
-            if abs(at - self._times[self._table[slot] - 1]) < self._life:
+            if abs(at - self._times[self._table[slot] - 1]) < self.life:
                 return False
             self._clear(slot)
         self._remember(key & _LOW, key >> 64, at)
@@ -48,7 +60,17 @@ class Dedupe:
             return
         slot = self._find(key)
         if slot is not None:
+            self.forgotten += 1
             self._clear(slot)
+
+    def term(self, key: int) -> Term | None:
+        """Return how long a key is remembered unless one is forgotten; None when it is not."""
+        slot = self._find(key) if self._capacity else None
+        if slot is None:
+            return None
+        position = self._table[slot] - 1
+        younger = (self._next - 1 - position) % self._capacity
+        return Term(self._times[position], self.added - younger + self._capacity)
 
     def _find(self, key: int) -> int | None:
         table, lows, mask = self._table, self._lows, self._mask
@@ -71,6 +93,7 @@ class Dedupe:
         while self._table[slot]:
             slot = (slot + 1) & self._mask
         self._table[slot] = position + 1
+        self.added += 1
         self._next = position + 1
         if self._next == self._capacity:
             self._next = 0

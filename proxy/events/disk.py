@@ -12,13 +12,15 @@ from typing import Any, Final
 from proxy import logs
 from proxy.errors import SpoolDamaged, SpoolError
 from proxy.events.event import Event
-from proxy.events.spool_file import Change, Committed, Found, SpoolFile, set_aside
+from proxy.events.spool_file import Change, Committed, Found, SpoolFile, faults
+from proxy.events.spool_folder import set_aside
 from proxy.events.worker import Hangs, OneThread, Worker
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+EARLY_SECONDS: Final = 0.001  # a timer may end a little before its time
 PATIENCE_SECONDS: Final = 5.0
 """A disk that takes longer for one piece of work hangs; nobody waits for it."""
 NO_FOLDER: Final = "no data directory is configured"
@@ -54,6 +56,7 @@ class Disk:
         self._found: list[Found] = []
         self._retry_at = float("-inf")
         self._pause = FIRST_PAUSE
+        self._was_damaged = False
 
     async def open(self) -> list[Found]:
         """Open the file if it is not open and may be tried; return what is found in it."""
@@ -65,8 +68,8 @@ class Disk:
             try:
                 self._take_over(*await self._worker.do(partial(_opened, self.folder)))
             except SpoolError as error:
-                if isinstance(error, Hangs):
-                    error.work.add_done_callback(self._opened_late)
+                if isinstance(error, Hangs) and error.late is not None:
+                    error.late.add_done_callback(self._opened_late)
                 await self._fail(error)
                 if self.rests():
                     break
@@ -79,7 +82,7 @@ class Disk:
 
     def rests(self) -> bool:
         """Tell whether it failed a moment ago, or hangs."""
-        return self._worker.is_stuck or _now() < self._retry_at
+        return self._worker.is_stuck or _now() + EARLY_SECONDS < self._retry_at
 
     def retry_in(self) -> float:
         """Return in how many seconds it should be tried again: never if it is in use, or absent."""
@@ -90,6 +93,10 @@ class Disk:
     def rest_no_longer(self) -> None:
         """Let the next call try, even if it failed a moment ago."""
         self._retry_at = float("-inf")
+
+    def end_by(self, at: float) -> None:
+        """Let nobody wait for the disk beyond a second of the loop's clock."""
+        self._worker.end = at
 
     async def read(
         self, label: str, span: tuple[int, int], withheld: Iterable[int], limits: Limits
@@ -111,8 +118,8 @@ class Disk:
         try:
             done = await self._worker.do(partial(self._file.commit, change))
         except SpoolError as error:
-            if isinstance(error, Hangs):
-                error.work.add_done_callback(partial(self._committed_late, change))
+            if isinstance(error, Hangs) and error.late is not None:
+                error.late.add_done_callback(partial(self._committed_late, change))
             await self._fail(error)
             return None
         self.used = done.used
@@ -138,7 +145,9 @@ class Disk:
         if str(error) != self.why:
             log.error("events are kept in memory only", why=str(error), folder=str(self.folder))
         self.why = str(error)
-        if is_damaged and await self._set_aside():
+        if is_damaged and await self._set_aside() and not self._was_damaged:
+            # A new file may be of use at once; if it is not, there is no hurry.
+            self._was_damaged = True
             return
         self._retry_at = _now() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -151,7 +160,7 @@ class Disk:
         try:
             if file is not None:
                 await self._worker.do(file.close)
-            await self._worker.do(partial(set_aside, self.folder))
+            await self._worker.do(partial(_set_aside, self.folder))
         except SpoolError as error:
             log.error("the damaged spool cannot be set aside", why=str(error))  # noqa: TRY400
             return False
@@ -162,6 +171,7 @@ class Disk:
             log.info("events are written to disk", folder=str(self.folder))
         self.why = None
         self._pause = FIRST_PAUSE
+        self._was_damaged = False
 
     def _take_over(self, file: SpoolFile, found: list[Found]) -> None:
         self._file, self._found = file, found
@@ -180,6 +190,11 @@ class Disk:
 def _opened(folder: Path) -> tuple[SpoolFile, list[Found]]:
     file = SpoolFile.open(folder)
     return file, file.found()
+
+
+def _set_aside(folder: Path) -> None:
+    with faults():
+        set_aside(folder)
 
 
 def _nobody(*_: object) -> None:

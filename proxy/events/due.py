@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from itertools import chain
+from typing import Final
 
 from proxy.events.backoff import now
 from proxy.events.destinations import Way
 from proxy.events.queue import Queue
+
+MOST_HELD_BATCHES: Final = 2
+"""When upstream throttles the events of more than so many full batches, no more are tried."""
 
 
 class Drain:
@@ -64,6 +68,13 @@ class Due:
             elif count > 0:
                 times.append(self._since[kind] + pace.period_seconds)
         return min(times, default=None)
+
+    def room_at(self) -> float:
+        """Return when more may be held: upstream throttles so many that others should wait."""
+        held = sum(len(numbers) for _, numbers in self._held)
+        if held < MOST_HELD_BATCHES * self._way.limits.events:
+            return float("-inf")
+        return min(at for at, _ in self._held)
 
     def held_until(self) -> float | None:
         """Return when the first held event may go, None when none is held."""

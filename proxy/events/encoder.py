@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from typing import Final
 
-from proxy.events.assignment import assignment_event, told
+from proxy.events.assignment import assignment_event, told_by
 from proxy.events.event import EXPOSURE, Event
 from proxy.events.exposure import exposure_events
 from proxy.events.sieve import Fresh
@@ -59,10 +59,12 @@ class Encoder:
         if kind == EXPOSURE:
             bodies = exposure_events(subject, outcomes, asked, millis)
         else:
-            parts = [told(outcome) for outcome in outcomes]
             with_properties = self._user_properties
+            parts = told_by(outcomes)
             bodies = [assignment_event(subject, parts, millis, user_properties=with_properties)]
-        if not bodies:
+        if bodies:
+            project.tally.of[kind].told += 1
+        else:
             project.tally.of[kind].skipped += 1
         for body in bodies:
             project.sender.offer(Event(0, body, at, key, kind))

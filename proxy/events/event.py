@@ -14,7 +14,6 @@ RECORD_BYTES: Final = 160
 ASSIGNMENT: Final = "assignment"
 EXPOSURE: Final = "exposure"
 INGEST: Final = "ingest"
-KINDS: Final = (ASSIGNMENT, EXPOSURE, INGEST)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ and send the others again. What upstream may see otherwise than we do is left to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 import msgspec
@@ -19,27 +19,36 @@ from proxy.events.received import (
     Arrival,
     Members,
     Terms,
+    has_short_id,
     members_of,
     problem_of,
     ready,
     skew_of,
     value_of,
 )
+from proxy.upstream.analytics import SHORT_IDS
 
 MOST_EVENTS: Final = 2000
+MOST_PARTS: Final = 250_000
+"""Values take a hundred bytes each while they are read: a body of nothing else takes gigabytes."""
 MOST_KEY_TEXT: Final = 64
 USUAL_ID_LENGTH: Final = 5
+LONGEST_ID_LENGTH: Final = 36
+"""Who asks for longer ids than a UUID gets events of as many options as he likes."""
 TOO_LARGE: Final = "Payload too large"
 ERRORS: Final = {
     MISSING: "Request missing required field",
     INVALID: "Invalid field values on some events",
     SHORT: "Invalid id length for user_id or device_id",
 }
+PARTS: Final = (b",", b"[", b"{")
+STRETCH: Final = 1 << 18
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)",
     re.DOTALL,
 )
+INVALID_KEY: Final = "Invalid API key"
 _NULL: Final = msgspec.Raw(b"null")
 _MEMBERS: Final = msgspec.json.Decoder(Members)
 
@@ -91,6 +100,20 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events_with_invalid_fields: dict[str, list[int]] = {}
     events_with_invalid_id_lengths: dict[str, list[int]] = {}
 
+    @property
+    def reason(self) -> str:
+        """One word of a closed set, for counting."""
+        if self.code != 400:
+            return {413: "body_too_large", 503: "no_room"}[self.code]
+        if self.error.startswith(INVALID_KEY):
+            return "unknown_project"
+        named = (
+            self.events_with_missing_fields
+            or self.events_with_invalid_fields
+            or self.events_with_invalid_id_lengths
+        )
+        return "invalid_events" if named else "malformed"
+
 
 class _Body(msgspec.Struct):
     api_key: msgspec.Raw = _NULL
@@ -128,8 +151,7 @@ def read_upload(
     bodies = [ready(event, members, skew, arrival) for event, members in events]
     if any(len(one) > most_event_bytes for one in bodies):
         _refuse(TOO_LARGE, 413)
-    options = b"{}" if shortest is None else b'{"min_id_length":%d}' % shortest
-    return Upload(project, bodies, options, len(body))
+    return Upload(project, bodies, _options(events, shortest), len(body))
 
 
 def ingested(upload: Upload, at_millis: int) -> Ingested:
@@ -139,6 +161,17 @@ def ingested(upload: Upload, at_millis: int) -> Ingested:
         payload_size_bytes=upload.size,
         server_upload_time=at_millis,
     )
+
+
+def _options(events: Sequence[tuple[msgspec.Raw, Members]], shortest: int | None) -> bytes:
+    """Return what the events must be sent on with: our own options, if that makes no difference.
+
+    Batches are of one set of options only; with those of each client they would be small.
+    """
+    least = USUAL_ID_LENGTH if shortest is None else shortest
+    if not any(has_short_id(members, least) for _, members in events):
+        return SHORT_IDS
+    return b'{"min_id_length":%d}' % min(least, LONGEST_ID_LENGTH)
 
 
 def _refuse(error: str, code: int = 400, missing_field: str | None = None) -> NoReturn:
@@ -151,7 +184,7 @@ def _project(api_key: msgspec.Raw, projects: Projects) -> int:
         _refuse(ERRORS[MISSING], missing_field="api_key")
     project = projects(key)
     if project is None:
-        _refuse(f"Invalid API key: {key[:MOST_KEY_TEXT]}")
+        _refuse(f"{INVALID_KEY}: {key[:MOST_KEY_TEXT]}")
     return project
 
 
@@ -174,10 +207,22 @@ def _body(body: bytes, endpoint: Endpoint) -> _Body:
         _refuse(TOO_LARGE, 413)
     if not body or body.isspace():
         _refuse("Missing request body")
+    if _has_too_many_parts(body):
+        _refuse(TOO_LARGE, 413)
     try:
         return _read(body)
     except (ValueError, RecursionError):
         _refuse("Invalid JSON request body")
+
+
+def _has_too_many_parts(body: bytes) -> bool:
+    room = MOST_PARTS
+    # A stretch at a time: nobody else gets a turn meanwhile, and the worst bodies end soon.
+    for start in range(0, len(body), STRETCH):
+        room -= sum(body.count(mark, start, start + STRETCH) for mark in PARTS)
+        if room < 0:
+            return True
+    return False
 
 
 def _read(body: bytes) -> _Body:
@@ -188,6 +233,8 @@ def _read(body: bytes) -> _Body:
         # Amplitude reads half a surrogate pair, which is what cutting a text in two may leave.
         if _HALF.search(body) is None:
             raise
+        if body.count(b"\\") > MOST_PARTS:
+            _refuse(TOO_LARGE, 413)
         return _decoded(_ESCAPE.sub(_whole, body))
 
 

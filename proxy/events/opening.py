@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
+from proxy.events.bounds import Bounds
 from proxy.events.disk import Disk
-from proxy.events.spool import Bounds, Spool
+from proxy.events.spool import Spool
 from proxy.metrics import Metrics
 from proxy.settings.schema import Settings
+
+KEPT: Final = 8
+"""Such a part of the most memory again holds events that are on disk, too."""
 
 
 @asynccontextmanager
@@ -20,6 +25,7 @@ async def open_spool(settings: Settings, metrics: Metrics) -> AsyncIterator[Spoo
         max_bytes=settings.events.max_bytes,
         max_age_seconds=settings.events.max_age_millis / 1000,
         max_memory=settings.assignment.max_pending_bytes,
+        max_kept=settings.assignment.max_pending_bytes // KEPT,
     )
     folder = Path(settings.data_dir, "events") if settings.data_dir else None
     spool = Spool(Disk(folder, metrics), bounds, metrics)

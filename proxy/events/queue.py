@@ -7,58 +7,41 @@ up to a mark, *live* holds the later ones. It is *lent* while the sender has it.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 
 from proxy.events.batches import LOOK_AHEAD, fitting
 from proxy.events.event import UNKNOWN, Event, Slip
+from proxy.events.lane import Lane
 from proxy.upstream.analytics import Limits
 
 Lost = Callable[[str, Sequence[Slip]], None]
 """Told of events that are lost for good: why, and which."""
-
-
-class Lane:
-    """What waits in one lane; `memory` also holds what is lent and not on disk.
-
-    `kinds` is exact in the live lane only: what an earlier process left is not looked at.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.size = 0
-        self.kinds: Counter[str] = Counter()
-        self.memory: OrderedDict[int, Event] = OrderedDict()
-
-    def add(self, slip: Slip) -> None:
-        """Count one more that waits."""
-        self.count += 1
-        self.size += slip.size
-        self.kinds[slip.kind] += 1
-
-    def remove(self, slip: Slip) -> None:
-        """Count one less."""
-        self.count -= 1
-        self.size -= slip.size
-        self.kinds[slip.kind] -= 1
+_NOBODY: Callable[[int], None] = lambda _count: None
 
 
 class Queue:
-    """The bookkeeping of one project: `count` and `size` are all that is pending, lent or not."""
+    """The bookkeeping of one project: `count` and `size` are all that is pending, lent or not.
 
-    def __init__(self, label: str, on_lost: Lost) -> None:
+    Of what is written, up to `most_kept` bytes stay in memory, so that they need not be read again.
+    """
+
+    def __init__(self, label: str, on_lost: Lost, most_kept: int = 0) -> None:
         self.label = label
         self.on_lost = on_lost
-        self.on_written: Callable[[int], None] = _nobody
+        self.on_written, self.on_found = _NOBODY, _NOBODY
         self.live = Lane()
         self.backlog = Lane()
         self.count = 0
         self.size = 0
         self.memory_size = 0
+        self.kept_size = 0
+        self._most_kept = most_kept
         self.oldest_on_disk: float | None = None
         self.gone: set[int] = set()  # settled, but on disk still
         self._lent: dict[int, Slip] = {}
+        self._astray: set[int] = set()  # lent, and neither in memory nor on disk any more
+        self._given_up: set[int] = set()
         self._mark = 0
         self._last = 0
         self._writing = 0  # what is in memory up to this number is being written
@@ -70,15 +53,17 @@ class Queue:
         self.backlog.count += count
         self.backlog.size += size
         self.oldest_on_disk = oldest
+        self.on_found(count)
 
     def offer(self, event: Event, max_memory: int) -> None:
         """Add an event with the highest number so far; in memory the oldest give way for it."""
         self._last = event.number
         self.live.memory[event.number] = event
-        self.live.add(event.slip)
+        slip = event.slip
+        self.live.add(slip)
         self.count += 1
-        self.size += event.size
-        self.memory_size += event.size
+        self.size += slip.size
+        self.memory_size += slip.size
         if self.memory_size > max_memory:
             self._give_way(max_memory)
 
@@ -90,10 +75,7 @@ class Queue:
         if self.live.count <= most * limits.events and self.live.size <= most * limits.size:
             return False
         self._mark = self._last
-        live, self.live = self.live, Lane()
-        self.backlog.count += live.count
-        self.backlog.size += live.size
-        self.backlog.memory.update(live.memory)
+        self.backlog.take_over(self.live)
         return True
 
     def span(self, lane: Lane) -> tuple[int, int]:
@@ -103,6 +85,10 @@ class Queue:
     def withheld(self) -> list[int]:
         """Return the numbers on disk that must not be read: lent, or settled."""
         return [*self._lent, *self.gone]
+
+    def must_read(self, lane: Lane) -> bool:
+        """Tell whether anything that waits in a lane is on disk alone."""
+        return lane.lacks_bodies(self._lent)
 
     def has_on_disk(self) -> bool:
         """Tell whether anything that is pending is on disk."""
@@ -117,11 +103,13 @@ class Queue:
         return chain(self.backlog.memory.values(), self.live.memory.values())
 
     def batch(
-        self, lane: Lane, last: int, limits: Limits, read: Sequence[Event]
+        self, lane: Lane, last: int, limits: Limits, read: Sequence[Event] = ()
     ) -> Sequence[Event]:
-        """Return the batch that begins with what was read from disk and goes on in memory."""
-        free = (e for e in lane.memory.values() if e.number <= last and e.number not in self._lent)
-        near = [*read, *islice(free, LOOK_AHEAD * limits.events)]
+        """Return the batch that begins with what was read from disk and goes on in memory.
+
+        When nothing was, it begins with what is kept.
+        """
+        near = [*read, *lane.bodies(last, self._lent, LOOK_AHEAD * limits.events, kept=not read)]
         # One request has one set of options: the oldest event's. Others wait for their turn.
         alike = [event for event in near if event.options == near[0].options]
         return alike[: fitting((len(event.body) for event in alike), limits)]
@@ -142,10 +130,26 @@ class Queue:
 
     def release(self, numbers: Iterable[int]) -> list[Slip]:
         """Let lent events wait again, each in its old place; return those."""
-        back = [self._lent.pop(number) for number in numbers if number in self._lent]
-        for slip in back:
-            self._lane_of(slip.number).add(slip)
+        back, lost = [], []
+        for number in numbers:
+            slip = self._lent.pop(number, None)
+            if slip is None:
+                continue
+            if number in self._astray:
+                lost.append(slip)
+                continue
+            back.append(slip)
+            self._lane_of(number).add(slip)
+        if lost:
+            self._lose_astray(lost)
         return back
+
+    def withdraw(self, numbers: Iterable[int]) -> int:
+        """Take back events that are in memory only and not on their way; return how many."""
+        events = [event for event in map(self._in_memory, numbers) if event and self._may_go(event)]
+        for event in events:
+            self._remove(event)
+        return len(events)
 
     def settle(self, numbers: Iterable[int]) -> None:
         """End the way of lent events: upstream has answered for them."""
@@ -154,33 +158,29 @@ class Queue:
             if slip is None:
                 continue
             self._uncount(slip)
-            if number > self._writing and number in self._lane_of(number).memory:
+            if number in self._astray:
+                self._astray.discard(number)
+            elif number > self._writing and number in self._lane_of(number).memory:
                 self._forget(number)
             else:
                 self.gone.add(number)
+                self._unkeep(number)
 
     def begin_write(self, up_to: int) -> None:
         """Take note that what is in memory up to this number is on its way to the disk."""
         self._writing = up_to
 
-    def written(self, events: Sequence[Event], gone: Iterable[int]) -> None:
-        """Take note that `events` are on disk now, and `gone` no longer."""
+    def written(self, numbers: Iterable[int], gone: Iterable[int]) -> None:
+        """Take note that these are on disk now, perhaps after all, and `gone` no longer."""
         self._writing = 0
-        for event in events:
-            self._forget(event.number)
-        self.gone.difference_update(gone)
-        self.on_written(len(events))
-
-    def written_late(self, numbers: Iterable[int], gone: Iterable[int]) -> None:
-        """Take note that these are on disk after all, and `gone` no longer."""
         self.gone.difference_update(gone)
         count = 0
         for number in numbers:
-            if number in self._lane_of(number).memory:
-                self._forget(number)
+            if self._in_memory(number):
+                self._put_away(number)
                 count += 1
-            else:
-                # Its way has ended meanwhile.
+            # What was given up stays on disk: the next process sends it.
+            elif number not in self._given_up:
                 self.gone.add(number)
         self.on_written(count)
 
@@ -196,18 +196,22 @@ class Queue:
         for slip in slips:
             self._uncount(slip)
             self._lane_of(slip.number).remove(slip)
+            self._unkeep(slip.number)
         self.on_lost(reason, slips)
 
     def lost_the_disk(self) -> None:
-        """Take note that all that waited on disk is lost; what is lent may arrive still."""
+        """Take note that all that waited on disk alone is lost; what is lent may arrive still."""
         self.not_written()
+        self.memory_size += self.kept_size
+        self.kept_size = 0
+        for lane in (self.backlog, self.live):
+            lane.keep_no_more()
+        self._astray = {number for number in self._lent if not self._in_memory(number)}
         lost = 0
         for lane in (self.backlog, self.live):
-            kept = [e for e in lane.memory.values() if e.number not in self._lent]
-            lost += lane.count - len(kept)
-            self.size -= lane.size - sum(event.size for event in kept)
-            lane.count, lane.size = len(kept), sum(event.size for event in kept)
-            lane.kinds = Counter(event.kind for event in kept)
+            count, size = lane.lose_the_disk(self._lent)
+            lost += count
+            self.size -= size
         self.count -= lost
         self.gone.clear()
         self.oldest_on_disk = None
@@ -222,7 +226,8 @@ class Queue:
     def give_up(self) -> int:
         """Drop all that is not on disk, lent or not; return how many that were."""
         left = list(self.unwritten())
-        self.release(event.number for event in left)
+        self.release([*(event.number for event in left), *self._astray])
+        self._given_up.update(event.number for event in left)
         self._drop(left, "stopped")
         return len(left)
 
@@ -250,11 +255,24 @@ class Queue:
 
     def _drop(self, events: Sequence[Event], reason: str) -> None:
         for event in events:
-            self._lane_of(event.number).remove(event.slip)
-            self._uncount(event.slip)
-            self._forget(event.number)
+            self._remove(event)
         if events:
             self.on_lost(reason, [event.slip for event in events])
+
+    def _lose_astray(self, slips: Sequence[Slip]) -> None:
+        for slip in slips:
+            self._astray.discard(slip.number)
+            self._uncount(slip)
+        self.on_lost("damaged", slips)
+
+    def _remove(self, event: Event) -> None:
+        slip = event.slip
+        self._lane_of(event.number).remove(slip)
+        self._uncount(slip)
+        self._forget(event.number)
+
+    def _in_memory(self, number: int) -> Event | None:
+        return self._lane_of(number).memory.get(number)
 
     def _lane_of(self, number: int) -> Lane:
         return self.live if number > self._mark else self.backlog
@@ -263,9 +281,17 @@ class Queue:
         self.count -= 1
         self.size -= slip.size
 
-    def _forget(self, number: int) -> None:
-        self.memory_size -= self._lane_of(number).memory.pop(number).size
+    def _forget(self, number: int) -> Event:
+        event = self._lane_of(number).memory.pop(number)
+        self.memory_size -= event.size
+        return event
 
+    def _put_away(self, number: int) -> None:
+        event = self._forget(number)
+        if number not in self.gone and self.kept_size + event.size <= self._most_kept:
+            self._lane_of(number).kept[number] = event
+            self.kept_size += event.size
 
-def _nobody(_count: int) -> None:
-    pass
+    def _unkeep(self, number: int) -> None:
+        event = self._lane_of(number).kept.pop(number, None)
+        self.kept_size -= event.size if event else 0

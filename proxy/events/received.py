@@ -53,7 +53,7 @@ def members_of(value: msgspec.Raw) -> Members:
     """Return the members of an object, none of anything else."""
     try:
         return _MEMBERS.decode(value)
-    except msgspec.ValidationError:
+    except ValueError:
         return {}
 
 
@@ -68,7 +68,7 @@ def value_of(raw: msgspec.Raw | None) -> Any:
         return ODD
     try:
         return msgspec.json.decode(written)
-    except msgspec.ValidationError:  # a number that is out of range
+    except ValueError:  # a number that is out of range, a text that is none
         return ODD
 
 
@@ -95,6 +95,12 @@ def problem_of(event: msgspec.Raw, members: Members, terms: Terms) -> tuple[str,
     if _is_too_deep(bytes(event)):
         return INVALID, "event_properties"
     return _problem_of_ids(members, terms)
+
+
+def has_short_id(members: Members, shortest: int) -> bool:
+    """Tell whether an id is shorter than it must be, which another one may make up for."""
+    ids = (id_text(value_of(members.get(field))) for field in IDS)
+    return any(found is not None and 0 < len(found) < shortest for found in ids)
 
 
 def ready(event: msgspec.Raw, members: Members, skew: int, arrival: Arrival) -> bytes:

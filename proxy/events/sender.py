@@ -14,20 +14,18 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from proxy import logs, tasks
+from proxy import tasks
 from proxy.errors import UpstreamError
 from proxy.events.answers import Verdict, judge
-from proxy.events.backoff import LONGEST_PAUSE, Backoff, now
-from proxy.events.batches import fits_alone, lowered
+from proxy.events.backoff import LONGEST_PAUSE, now
 from proxy.events.destinations import Destination
 from proxy.events.due import Drain, Due
 from proxy.events.event import RECORD_BYTES, Event, Slip
-from proxy.events.queue import Lane
+from proxy.events.lane import Lane
 from proxy.events.spool import Spool
+from proxy.events.standing import Standing
 from proxy.events.tally import Tally
-from proxy.upstream.analytics import Limits
 
-SMALLER_BATCHES_SECONDS: Final = 600.0
 EARLY_SECONDS: Final = 0.001  # a timer may end a little before its time
 MOST_LIVE_BATCHES: Final = 4
 """When more than so many full batches wait, they are a backlog, and what comes next is live."""
@@ -36,8 +34,6 @@ UNREADABLE_SECONDS: Final = 1.0
 
 # Upstream pointed at the event itself: telling the same again would end in the same way.
 FINAL: Final = frozenset({"invalid", "silenced", "quota", "too_large"})
-
-log = logs.get("events")
 
 
 class Sender:
@@ -53,21 +49,23 @@ class Sender:
         clock: tasks.Clock,
         chance: Callable[[], float],
     ) -> None:
-        self._project, origin, self._way, self._post = destination
+        label, origin, self._way, self._post = destination
         self._spool = spool
         self._tally = tally
         self._on_lost = on_lost
         self._clock = clock
         self._queue = spool.queue(origin, self._lose)
         self._queue.on_written = partial(tally.count, "spooled")
-        self._live = Drain()
+        self._queue.on_found = partial(tally.count, "found")
+        tally.count("found", self._queue.count)
+        self._live = Drain(0.05)
         self._backlog = Drain(BACKLOG_SECONDS)
         self._due = Due(self._queue, self._way)
-        self._backoff = Backoff(chance)
+        self._standing = Standing(label, self._way.limits, clock, chance)
+        self._backoff = self._standing.backoff
         self._alone = asyncio.Lock()
-        self._limits = self._way.limits
-        self._smaller_until = float("-inf")
-        self._last: dict[str, Any] | None = None
+        room = min(spool.bounds.max_memory, spool.bounds.max_bytes) - RECORD_BYTES
+        self._most_bytes = min(room, self._way.limits.size)
 
     def __len__(self) -> int:
         return self._queue.count
@@ -79,9 +77,8 @@ class Sender:
 
     def offer(self, event: Event) -> None:
         """Take over an encoded event; what can never be sent is counted as lost."""
-        bounds = self._spool.bounds
-        room = min(bounds.max_memory, bounds.max_bytes) - RECORD_BYTES
-        if not fits_alone(len(event.body), self._way.limits) or len(event.body) > room:
+        self._tally.accepted += 1
+        if len(event.body) > self._most_bytes:
             self._lose("too_large", [event.slip])
             return
         self._due.begin(event.kind)
@@ -90,6 +87,10 @@ class Sender:
             self._backlog.ends, self._live.ends = self._live.ends + self._backlog.ends, []
             self._backlog.news.set()
         self._live.news.set()
+
+    def withdraw(self, numbers: Iterable[int]) -> None:
+        """Give back events that are in memory only and not on their way."""
+        self._tally.count("withdrawn", self._queue.withdraw(numbers))
 
     async def run(self) -> None:
         """Send live events whenever a batch of them is due; never returns."""
@@ -140,9 +141,9 @@ class Sender:
             "backlog": self._queue.backlog.count,
             "in_memory": self._queue.in_memory(),
             "oldest_age_seconds": self.oldest_age(),
-            "batch_limit": self._limits_now().events,
+            "batch_limit": self._standing.limits().events,
             "failures_in_a_row": self._backoff.failures,
-            "last_answer": self._last,
+            "last_answer": self._standing.last,
             "next_attempt_in_seconds": max(min(times) - now(), 0.0) if times else None,
         }
 
@@ -186,13 +187,16 @@ class Sender:
         return True
 
     async def _take(self, drain: Drain) -> Sequence[Event]:
-        lane = self._waiting(drain)
+        lane, limits = self._waiting(drain), self._standing.limits()
         while drain.ends:
-            batch = await self._spool.take(self._queue, lane, self._limits_now(), drain.ends[-1])
+            end = drain.ends[-1]
+            batch = await self._spool.take(self._queue, lane, limits, end)
             if batch:
                 return batch
-            drain.ends.pop()
-        return await self._spool.take(self._queue, lane, self._limits_now())
+            # They may have been set back meanwhile.
+            if drain.ends and drain.ends[-1] == end:
+                drain.ends.pop()
+        return await self._spool.take(self._queue, lane, limits)
 
     def _act(
         self,
@@ -202,14 +206,10 @@ class Sender:
         why: str,
         status: int | None = None,
     ) -> None:
-        self._remember(why, status, verdict)
+        if self._standing.note(verdict, len(batch), why, status):
+            self._backlog.news.set()
         if verdict.halve:
             drain.ends += batch[-1].number, batch[(len(batch) - 1) // 2].number
-        if verdict.shrink:
-            self._limits = lowered(self._limits, len(batch))
-            self._smaller_until = now() + SMALLER_BATCHES_SECONDS
-        elif "too_large" in verdict.dropped.values():
-            self._limits = self._way.limits  # it was this event, not how many there were
         accepted = self._ours(batch, verdict.accepted)
         for kind, count in Counter(event.kind for event in accepted).items():
             self._tally.count("sent", count, kind)
@@ -228,18 +228,6 @@ class Sender:
     def _ours(self, batch: Sequence[Event], places: Iterable[int]) -> list[Event]:
         # What was given up meanwhile is counted as lost already.
         return [batch[place] for place in places if self._queue.is_lent(batch[place])]
-
-    def _remember(self, why: str, status: int | None, verdict: Verdict) -> None:
-        self._last = {"status": status, "said": why, "at": self._clock()}
-        if verdict.accepted and self._backoff.succeed():
-            log.info("events are accepted again", project=self._project)
-            self._backlog.news.set()
-        if verdict.slower:
-            pause = self._backoff.fail(verdict.wait)
-            level = log.warning if self._backoff.failures == 1 else log.debug
-            level("events not accepted", project=self._project, said=why, pause=round(pause, 3))
-        else:
-            self._backoff.wait(verdict.wait)
 
     def _release(self, numbers: Iterable[int]) -> None:
         self._due.release(numbers)
@@ -261,13 +249,16 @@ class Sender:
                 self._on_lost(slip.kind, slip.key)
 
     def _live_due_at(self) -> float | None:
-        due = self._due.live_at(self._limits_now().events)
-        return None if due is None else max(due, self._backoff.not_before)
+        due = self._due.live_at(self._standing.limits().events)
+        return None if due is None else max(due, self._may_at(), self._live.not_before)
 
     def _backlog_due_at(self) -> float | None:
         if not self._queue.backlog.count:
             return None
-        return max(self._backlog.not_before, self._backoff.not_before)
+        return max(self._backlog.not_before, self._may_at())
+
+    def _may_at(self) -> float:
+        return max(self._backoff.not_before, self._due.room_at())
 
     def _unsent(self) -> Drain | None:
         """Return the lane that a flush has to see to next, None when it is done."""
@@ -291,8 +282,3 @@ class Sender:
 
     def _is_safe(self) -> bool:
         return self._queue.in_memory() == 0
-
-    def _limits_now(self) -> Limits:
-        if self._smaller_until <= now():
-            self._limits = self._way.limits
-        return self._limits

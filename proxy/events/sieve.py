@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from proxy import logs
 from proxy.evaluation.outcomes import Outcome
 from proxy.events.canonical import LONGEST_TEXT
@@ -19,7 +21,7 @@ from proxy.events.event import EXPOSURE
 from proxy.events.sameness import answer_key, exposure_key
 from proxy.events.sender import Sender
 from proxy.events.subject import Subject, group_names, id_text
-from proxy.events.tally import Tally
+from proxy.events.tally import Offers, Tally
 
 MOST_OFFERS: Final = 64
 
@@ -27,7 +29,38 @@ log = logs.get("events")
 
 by_flag_key = attrgetter("flag_key")
 
-Offer = tuple[str, int, Any, Any, Any, Sequence[Outcome], Collection[str], float]
+
+class Memo(msgspec.Struct, gc=False, eq=False):
+    """Until when it is sure that an answer, given again and again, was told; see `Dedupe.term`.
+
+    `known` is the filter that remembers it, None before it does; `forgotten` is what that had
+    forgotten by then, `offers` what the answer is counted in.
+    """
+
+    known: Dedupe | None = None
+    offers: Offers | None = None
+    at: float = 0.0
+    last: int = 0
+    forgotten: int = 0
+
+    def is_told(self, waiting: int, at: float) -> bool:
+        """Tell whether the answer surely counts as told, behind so many offers; then count it."""
+        known, offers = self.known, self.offers
+        if (
+            known is None
+            or offers is None
+            # What waits may yet push it out of the filter.
+            or known.added + waiting >= self.last
+            or known.forgotten != self.forgotten
+            or abs(at - self.at) >= known.life
+        ):
+            return False
+        offers.offered += 1
+        offers.filtered += 1
+        return True
+
+
+Offer = tuple[str, int, Any, Any, Any, Sequence[Outcome], Collection[str], float, Memo | None]
 """Kind, place of the project, the user's ids and groups as they came, the rest as in `Fresh`."""
 
 
@@ -65,7 +98,7 @@ class Fresh(NamedTuple):
 class Sieve:
     """Lets through what was not told within a day; `news` is set when there is something to sift.
 
-    An offer may wait for that until `sift` is called, or until there are `MOST_OFFERS`.
+    An offer may be `waiting` for that until `sift` is called, or until there are `MOST_OFFERS`.
     """
 
     def __init__(
@@ -78,7 +111,7 @@ class Sieve:
         self._projects = projects
         self._filters = {kind: Dedupe(capacity) for kind, capacity in capacities.items()}
         self._let_through = let_through
-        self._offers: list[Offer] = []
+        self.waiting: list[Offer] = []
 
     def offer(
         self,
@@ -91,23 +124,26 @@ class Sieve:
         asked: Collection[str] = (),
     ) -> None:
         """Take note of an answer to a user of the project at a place; never raises."""
-        offers = self._offers
         try:
             get = user.get
-            offers.append(
-                (kind, place, get("user_id"), get("device_id"), get("groups"), outcomes, asked, at)
-            )
-            if len(offers) == 1:
-                self.news.set()
-            elif len(offers) >= MOST_OFFERS:
-                self.sift()
+            ids = get("user_id"), get("device_id"), get("groups")
+            self.take((kind, place, *ids, outcomes, asked, at, None))
         except Exception as error:  # noqa: BLE001  the answer goes out whatever happens here
             self._lose_to(error, kind, place)
 
+    def take(self, offer: Offer) -> None:
+        """Take note of an answer; never raises."""
+        waiting = self.waiting
+        waiting.append(offer)
+        if len(waiting) == 1:
+            self.news.set()
+        elif len(waiting) >= MOST_OFFERS:
+            self.sift()
+
     def sift(self) -> None:
         """Count what was offered, and let through what is new."""
-        offers, self._offers = self._offers, []
-        for offer in offers:
+        waiting, self.waiting = self.waiting, []
+        for offer in waiting:
             try:
                 fresh = self._fresh(offer)
                 if fresh is not None:
@@ -125,7 +161,7 @@ class Sieve:
             self._projects[place].lose_to(error, kind)
 
     def _fresh(self, offer: Offer) -> Fresh | None:
-        kind, place, user_id, device_id, groups, outcomes, asked, at = offer
+        kind, place, user_id, device_id, groups, outcomes, asked, at, memo = offer
         project = self._projects[place]
         offers = project.tally.of[kind]
         offers.offered += 1
@@ -139,7 +175,11 @@ class Sieve:
         key = answer_key(place, user_id, device_id, outcomes)
         if kind == EXPOSURE:
             key = exposure_key(key, outcomes, asked)
-        if not self._filters[kind].first(key, at):
+        known = self._filters[kind]
+        is_first = known.first(key, at)
+        if memo is not None:
+            self._note(memo, known, key, offers)
+        if not is_first:
             offers.filtered += 1
             return None
         if len(user_id or "") > LONGEST_TEXT or len(device_id or "") > LONGEST_TEXT:
@@ -147,3 +187,10 @@ class Sieve:
             return None
         subject = Subject(user_id, device_id, group_names(groups) if groups else {})
         return Fresh(project, kind, subject, sorted(outcomes, key=by_flag_key), asked, at, key)
+
+    def _note(self, memo: Memo, known: Dedupe, key: int, offers: Offers) -> None:
+        term = known.term(key)
+        if term is not None:
+            memo.at, memo.last = term
+            memo.forgotten = known.forgotten
+            memo.known, memo.offers = known, offers

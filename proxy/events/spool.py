@@ -10,33 +10,30 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from proxy import logs, tasks
+from proxy.events.ages import LOOK_SECONDS, Ages
+from proxy.events.bounds import Bounds
 from proxy.events.disk import Disk
 from proxy.events.event import Event, Slip
-from proxy.events.queue import Lane, Lost, Queue
+from proxy.events.lane import Lane
+from proxy.events.queue import Lost, Queue
 from proxy.events.spool_file import Change, Committed
+from proxy.events.strangers import Strangers
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits
 
 CHUNK_EVENTS: Final = 2000
 CHUNK_BYTES: Final = 8 * 1_048_576
-LOOK_SECONDS: Final = 60.0
-"""How often somebody looks for what is too old."""
+CLOSE_SECONDS: Final = 1.0
+"""A stop waits so long for the disk to close the file."""
 
 log = logs.get("events")
-
-
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a commit waits for company, and the most that is kept; `max_memory` per project."""
-
-    commit_seconds: float = 0.05
-    max_bytes: int = 1 << 30
-    max_age_seconds: float = 72 * 3600.0
-    max_memory: int = 64 * 1_048_576
 
 
 class Spool:
@@ -48,20 +45,20 @@ class Spool:
         self.bounds = bounds
         self._disk = disk
         self._metrics = metrics
-        self._clock = clock
+        self._ages = Ages(clock, bounds.max_age_seconds)
+        self._strangers = Strangers(metrics)
         self._queues: dict[str, Queue] = {}
         self._numbers = 0
         self._news = asyncio.Event()
         self._desk = asyncio.Lock()  # who holds it works with the disk, from start to end
         self._committing: set[asyncio.Task[None]] = set()
         self._awaited: list[asyncio.Future[bool]] = []
-        self._looked_at = float("-inf")
         disk.on_damage = self._lose_the_disk
         disk.on_late = self._note_late
 
     async def open(self) -> None:
         """Open the disk, take note of what an earlier process left, drop what is too old of it."""
-        if self._disk.folder is None:
+        if not self.has_folder():
             log.warning("events are kept in memory only", why=self._disk.why)
         await self.commit()
 
@@ -70,7 +67,8 @@ class Spool:
         queue = self._queues.get(label)
         if queue is None:
             # Until somebody sends them: events of a project that is not configured any more.
-            queue = self._queues[label] = Queue(label, self._count_lost(label))
+            lose = partial(self._strangers.lose, label)
+            queue = self._queues[label] = Queue(label, lose, self.bounds.max_kept)
         if on_lost is not None:
             queue.on_lost = on_lost
         return queue
@@ -82,12 +80,21 @@ class Spool:
         queue.offer(event, self.bounds.max_memory)
         self._tell()
 
+    @property
+    def last_number(self) -> int:
+        """The number of the event that was offered last."""
+        return self._numbers
+
     def has_room(self, queue: Queue, size: int) -> bool:
         """Tell whether `size` more bytes of a project push nothing else out."""
         if self.is_on_disk():
             pending = sum(one.size for one in self._queues.values())
             return max(pending, self._disk.used) + size <= self.bounds.max_bytes
         return queue.memory_size + size <= self.bounds.max_memory
+
+    def has_folder(self) -> bool:
+        """Tell whether there is a directory that events should be written to."""
+        return self._disk.folder is not None
 
     def is_on_disk(self) -> bool:
         """Tell whether events are written to disk at the moment."""
@@ -98,7 +105,7 @@ class Spool:
 
         None when there is nothing to wait for; always so when no directory is configured.
         """
-        if self._disk.folder is None or not any(one.in_memory() for one in self._queues.values()):
+        if not self.has_folder() or not any(one.in_memory() for one in self._queues.values()):
             return None
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._awaited.append(done)
@@ -114,7 +121,7 @@ class Spool:
             final = final if last is None else min(final, last)
             found: list[Event] = []
             is_full = False
-            if queue.has_on_disk():
+            if queue.must_read(lane):
                 span, withheld = (first, final), queue.withheld()
                 found, is_full = await self._disk.read(queue.label, span, withheld, limits)
             batch = found if is_full else queue.batch(lane, final, limits, found)
@@ -150,14 +157,26 @@ class Spool:
         if work.done():
             work.result()
 
+    def end_by(self, at: float) -> None:
+        """Let nobody wait for the disk beyond a second of the loop's clock."""
+        self._disk.end_by(at)
+
     async def close(self) -> None:
-        """Commit, and close the file; what is on disk stays there for the next process."""
-        await self.commit(at_once=True)
-        async with self._desk:
-            await self._disk.close()
+        """Commit, and close the file; what is on disk stays there for the next process.
+
+        A disk that does not manage that in a moment is left alone.
+        """
+        self.end_by(asyncio.get_running_loop().time() + CLOSE_SECONDS)
+        await self.commit(at_once=True, within=CLOSE_SECONDS)
+        # Whoever has the desk still waits for a disk that hangs.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._desk.acquire(), CLOSE_SECONDS / 2)
+        await self._disk.close()
+        self._strangers.report(float("inf"))
 
     def measure(self) -> None:
         """Bring the metrics up to date."""
+        self._strangers.report(asyncio.get_running_loop().time())
         self._metrics.spool_on_disk.set(self.is_on_disk())
         self._metrics.spool_bytes.set(self._disk.used)
 
@@ -195,7 +214,7 @@ class Spool:
         async with self._desk:
             for label, count, size, oldest in await self._disk.open():
                 self.queue(label).found(count, size, oldest)
-            before = self._too_old()
+            before = self._ages.before()
             if before is not None:
                 for queue in self._queues.values():
                     queue.expire(before)
@@ -242,7 +261,7 @@ class Spool:
             return
         added = defaultdict(list)
         for label, event in change.added:
-            added[label].append(event)
+            added[label].append(event.number)
         for label, queue in self._queues.items():
             queue.written(added[label], change.removed)
             queue.oldest_on_disk = done.oldest.get(label)
@@ -257,7 +276,7 @@ class Spool:
             if event.number not in dropped:
                 added[label].append(event.number)
         for label, queue in self._queues.items():
-            queue.written_late(added[label], change.removed)
+            queue.written(added[label], change.removed)
             queue.oldest_on_disk = done.oldest.get(label)
         # What is in memory still is not lost.
         self._note_lost(one for one in done.lost if one[2].number not in new)
@@ -270,26 +289,11 @@ class Spool:
         for (reason, label), slips in lost.items():
             self._queues[label].lost_on_disk(reason, slips)
 
-    def _too_old(self) -> float | None:
-        """Return the second before which events are too old, when it is time to look for them."""
-        now = asyncio.get_running_loop().time()
-        if now - self._looked_at < LOOK_SECONDS:
-            return None
-        self._looked_at = now
-        return self._clock() - self.bounds.max_age_seconds
-
     def _tell(self) -> None:
-        if self._disk.folder is not None:
+        if self.has_folder():
             self._news.set()
 
     def _lose_the_disk(self) -> None:
         for queue in self._queues.values():
             queue.lost_the_disk()
         self._tell()
-
-    def _count_lost(self, label: str) -> Lost:
-        def count(reason: str, slips: Sequence[Slip]) -> None:
-            self._metrics.events_dropped.labels(label, reason).inc(len(slips))
-            log.error("events lost", project=label, **{reason: len(slips)})
-
-        return count

@@ -19,10 +19,9 @@ from proxy.errors import SpoolDamaged, SpoolUnusable
 from proxy.events import spool_statements as sql
 from proxy.events.batches import LOOK_AHEAD, fitting
 from proxy.events.event import Event, Slip
+from proxy.events.spool_folder import own
 from proxy.upstream.analytics import Limits
 
-NAME: Final = "spool.db"
-DAMAGED_NAME: Final = "spool.damaged"
 ROWS: Final = 64  # in one insertion
 FREE_PAGES: Final = 1024  # kept for what comes next; the system gets back what is beyond
 GIVEN_BACK: Final = 64  # pages, after one commit
@@ -78,7 +77,8 @@ class SpoolFile:
         # Numbers begin anew in each process: those that are found here are below 1.
         self._shift, self._size = self._do(sql.LAST).fetchone()
         self._used = self._free = 0
-        self._is_doubtful = False
+        # Of commits that failed, what they added; None when the last one did not.
+        self._doubtful: set[int] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> SpoolFile:
@@ -87,11 +87,8 @@ class SpoolFile:
         Raises `SpoolDamaged` when what is there is of no use, `SpoolUnusable` when nothing can be.
         """
         with faults():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = folder / NAME
-            path.touch(mode=0o600)
             connection = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
+                own(folder), timeout=0, isolation_level=None, check_same_thread=False
             )
             try:
                 _prepare(connection)
@@ -104,7 +101,9 @@ class SpoolFile:
         """Return what is there of each project."""
         with faults():
             rows = self._do(sql.FOUND).fetchall()
-        return [Found(label.decode(), count, size, at / 1000) for label, count, size, at in rows]
+            return [
+                Found(label.decode(), count, size, at / 1000) for label, count, size, at in rows
+            ]
 
     def read(
         self, label: str, span: tuple[int, int], withheld: Iterable[int], limits: Limits
@@ -113,7 +112,9 @@ class SpoolFile:
         first, last = (number + self._shift for number in span)
         most = LOOK_AHEAD * limits.events
         with faults():
-            near = sorted(self._json(sql.NEAR, label, first, last, self._ids(withheld), most))
+            self._end_what_failed()
+            ids = self._ids(chain(withheld, self._doubtful or ()))
+            near = sorted(self._json(sql.NEAR, label, first, last, ids, most))
             # One request has one set of options: the oldest event's. Others wait for their turn.
             alike = [row for row in near if row[-1] == near[0][-1]]
             count = fitting((row[1] for row in alike), limits)
@@ -123,17 +124,20 @@ class SpoolFile:
     def commit(self, change: Change) -> Committed:
         """Do all of a change; or raise, and do nothing of it."""
         with faults():
+            self._end_what_failed()
             self._do("BEGIN IMMEDIATE")
             try:
                 lost = self._write(change)
                 oldest = self._json(sql.OLDEST, _packed(list(change.labels)))
                 self._do("COMMIT")
             except BaseException:
-                self._is_doubtful = True
+                # The disk may keep what it says it cannot.
+                failed = {event.number for _, event in change.added}
+                self._doubtful = failed | (self._doubtful or set())
                 with suppress(sqlite3.Error):
                     self._do("ROLLBACK")
                 raise
-        self._is_doubtful = False
+        self._doubtful = None
         self._give_back()
         ages = {label: at / 1000 for label, at in oldest if at is not None}
         return Committed(lost, ages, self._used)
@@ -143,11 +147,15 @@ class SpoolFile:
         with faults():
             self._connection.close()
 
+    def _end_what_failed(self) -> None:
+        """Undo what could not be undone when it failed."""
+        if self._connection.in_transaction:
+            self._do("ROLLBACK")
+
     def _write(self, change: Change) -> list[tuple[str, str, Slip]]:
-        if self._is_doubtful:
-            # The disk may have kept what it said it could not.
+        if self._doubtful is not None:
             self._size = self._do(sql.LAST).fetchone()[1]
-            self._delete(self._ids(event.number for _, event in change.added))
+            self._delete(self._ids(self._doubtful))
         self._delete(self._ids(change.removed))
         spared = self._ids(change.spared)
         lost = []
@@ -227,15 +235,6 @@ class SpoolFile:
         return msgspec.json.decode(self._do(statement, values).fetchone()[0])
 
 
-def set_aside(folder: Path) -> None:
-    """Give a spool that is of no use another name; an earlier one of that name goes."""
-    with faults():
-        for suffix in ("", "-wal", "-shm"):
-            damaged = folder / (NAME + suffix)
-            if damaged.exists():
-                damaged.replace(folder / (DAMAGED_NAME + suffix))
-
-
 @contextmanager
 def faults() -> Iterator[None]:
     """Turn what the disk and the library say into our errors."""
@@ -246,6 +245,8 @@ def faults() -> Iterator[None]:
         if code in _BEYOND_REPAIR:
             raise SpoolDamaged(str(error)) from error
         raise SpoolUnusable(_REASONS.get(code, str(error))) from error
+    except ValueError as error:  # of what was read as text or JSON
+        raise SpoolDamaged("what it holds cannot be read") from error
     except OSError as error:
         raise SpoolUnusable(error.strerror or str(error)) from error
 

@@ -1,16 +1,22 @@
-"""What became of one project's events: plain numbers for the request, metrics for the operator."""
+"""What became of one project's events: plain numbers for the request, metrics for the operator.
+
+Two laws hold at every moment, save for answers whose events are not made yet:
+
+    offered = skipped + filtered + told                          in answers
+    found + accepted = sent + dropped + withdrawn + pending      in events
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from proxy import logs
-from proxy.events.event import ASSIGNMENT, EXPOSURE, KINDS
+from proxy.events.event import ASSIGNMENT, EXPOSURE
 from proxy.metrics import Metrics
 
-OUTCOMES: Final = ("offered", "skipped", "filtered", "spooled", "sent", "retried", "held")
+EVENTS: Final = ("found", "accepted", "withdrawn", "spooled", "sent", "retried", "held")
+ANSWERS: Final = ("offered", "skipped", "filtered", "told")
 OFFICIAL_KINDS: Final = (ASSIGNMENT, EXPOSURE)
-FROM_REQUESTS: Final = ("offered", "skipped", "filtered")
 OFFICIAL_NAMES: Final = {"offered": "", "filtered": "_filter"}
 REASONS: Final = (
     "damaged",  # the spool on disk was of no use any more
@@ -27,39 +33,47 @@ REASONS: Final = (
     "too_large",  # larger than a request may be
     "too_old",
 )
+NEVER_MADE: Final = frozenset({"error", "long_id"})
+"""Why there is no event of an answer that should be told of; it counts as one all the same."""
 LOG_SECONDS: Final = 60.0
 
 log = logs.get("events")
 
 
 class Offers:
-    """What requests count: evaluations or events offered, with nothing to tell, told before."""
+    """What requests count, in answers: offered, with nothing to tell, told before, told now."""
 
-    __slots__ = FROM_REQUESTS
+    __slots__ = ANSWERS
 
     def __init__(self) -> None:
         self.offered = 0
         self.skipped = 0
         self.filtered = 0
+        self.told = 0
 
 
 class Tally:
-    """Counts for one project; requests only ever add to `of` their kind of event."""
+    """Counts for one project; requests only ever add to `of` their kind of event.
+
+    `accepted` is a plain number, too: it is added to for each event.
+    """
 
     def __init__(self, project: str, metrics: Metrics) -> None:
-        self.of = {kind: Offers() for kind in KINDS}
+        self.accepted = 0
+        self.of = {kind: Offers() for kind in OFFICIAL_KINDS}
         self._project = project
         self._official = metrics.official
-        self._events = {name: metrics.events.labels(project, name) for name in OUTCOMES}
+        self._events = {name: metrics.events.labels(project, name) for name in EVENTS}
+        self._answers = {name: metrics.event_answers.labels(project, name) for name in ANSWERS}
         self._drops = {name: metrics.events_dropped.labels(project, name) for name in REASONS}
-        self._counted = dict.fromkeys(OUTCOMES, 0)
-        self._shown = {(kind, name): 0 for kind in KINDS for name in FROM_REQUESTS}
+        self._counted = dict.fromkeys(EVENTS, 0)
+        self._shown = {(kind, name): 0 for kind in OFFICIAL_KINDS for name in ANSWERS}
         self._dropped: dict[str, int] = {}
         self._unlogged: dict[str, int] = {}
         self._logged_at = float("-inf")
 
     def count(self, outcome: str, number: int, kind: str = ASSIGNMENT) -> None:
-        """Count events that were spooled, sent, retried or held."""
+        """Count events by what became of them."""
         self._counted[outcome] += number
         self._events[outcome].inc(number)
         if outcome == "sent" and kind in OFFICIAL_KINDS:
@@ -72,14 +86,19 @@ class Tally:
         self._drops[reason].inc(number)
         if kind in OFFICIAL_KINDS:
             self._official[f"{kind}_send_failure"].inc(number)
+            if reason in NEVER_MADE:
+                self.of[kind].told += number
+                self.accepted += number
 
     def measure(self) -> None:
-        """Bring the metrics up to what requests have counted."""
+        """Bring the metrics up to the plain numbers."""
+        accepted, self._counted["accepted"] = self._counted["accepted"], self.accepted
+        self._events["accepted"].inc(self.accepted - accepted)
         for (kind, name), shown in self._shown.items():
             now = getattr(self.of[kind], name)
             more, self._shown[kind, name] = now - shown, now
-            self._events[name].inc(more)
-            if kind in OFFICIAL_KINDS and name in OFFICIAL_NAMES:
+            self._answers[name].inc(more)
+            if name in OFFICIAL_NAMES:
                 self._official[kind + OFFICIAL_NAMES[name]].inc(more)
 
     def report_drops(self, now: float) -> None:
@@ -92,7 +111,7 @@ class Tally:
     def counts(self) -> dict[str, Any]:
         """Return all counts for the status page."""
         from_requests = {
-            name: sum(getattr(offers, name) for offers in self.of.values())
-            for name in FROM_REQUESTS
+            name: sum(getattr(offers, name) for offers in self.of.values()) for name in ANSWERS
         }
-        return {**self._counted, **from_requests, "dropped": dict(self._dropped)}
+        counted = {**from_requests, **self._counted, "accepted": self.accepted}
+        return {**counted, "dropped": dict(self._dropped)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from proxy.evaluation.outcomes import Outcome
 from proxy.events.destinations import Destination
 from proxy.events.encoder import Encoder
 from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST, RECORD_BYTES, Event
+from proxy.events.retelling import Retelling, retelling
 from proxy.events.sender import Sender
-from proxy.events.sieve import Project, Sieve
+from proxy.events.sieve import Memo, Project, Sieve
 from proxy.events.spool import Spool
 from proxy.events.tally import Tally
 from proxy.metrics import Metrics
@@ -85,6 +86,17 @@ class Tracker:
         """
         self._sieve.offer(EXPOSURE, project_index, user, outcomes, at, asked=asked)
 
+    def retelling(
+        self,
+        project_index: int,
+        user: Mapping[str, Any],
+        outcomes: Sequence[Outcome],
+        asked: Collection[str],
+    ) -> Retelling:
+        """Return what tracks and exposes an answer each time that it is given again."""
+        assigned = Memo() if self._enabled else None
+        return retelling(self._sieve, project_index, user, outcomes, asked, assigned=assigned)
+
     def has_room(self, project_index: int, count: int, size: int) -> bool:
         """Tell whether so many more events with so many bytes push nothing else out.
 
@@ -98,12 +110,25 @@ class Tracker:
         """Tell whether there can ever be room for so many events with so many bytes."""
         return size + count * RECORD_BYTES <= self._most_taken
 
-    def take(self, project_index: int, bodies: Sequence[bytes], options: bytes, at: float) -> None:
-        """Take over encoded events that somebody else made, to be sent with these options."""
+    def take(self, project_index: int, bodies: Sequence[bytes], options: bytes, at: float) -> range:
+        """Take over encoded events that somebody else made, to be sent with these options.
+
+        Return their numbers.
+        """
         project = self._projects[project_index]
-        project.tally.of[INGEST].offered += len(bodies)
+        before = self._spool.last_number
         for body in bodies:
             project.sender.offer(Event(0, body, at, 0, INGEST, options))
+        return range(before + 1, self._spool.last_number + 1)
+
+    def withdraw(self, project_index: int, numbers: Iterable[int]) -> None:
+        """Give events back that were taken over, unless they are on disk or on their way."""
+        self._projects[project_index].sender.withdraw(numbers)
+
+    def lacks_its_disk(self) -> bool:
+        """Tell whether events should be on disk before an answer, and cannot be at the moment."""
+        is_strict = not self._spool.bounds.commit_seconds
+        return is_strict and self._spool.has_folder() and not self._spool.is_on_disk()
 
     def committed(self) -> Awaitable[bool] | None:
         """Return what ends when all that was taken so far is on disk, or cannot be: False.
@@ -142,15 +167,17 @@ class Tracker:
     async def flush(self, deadline_seconds: float) -> int:
         """Send what is pending for at most so long; return how many events are lost.
 
-        What is on disk is not: the next process sends it.
+        What is on disk is not: the next process sends it. Even in a hurry a disk gets a moment.
         """
-        deadline = asyncio.get_running_loop().time() + deadline_seconds
-        within = max(deadline_seconds, LEAST_COMMIT_SECONDS)
+        deadline = _now() + deadline_seconds
+        end = deadline + max(LEAST_COMMIT_SECONDS - deadline_seconds, 0.0)
+        # The last word is the disk's: what is on it, and what is not.
+        rest = min(LEAST_COMMIT_SECONDS, deadline_seconds / 4) if self._spool.has_folder() else 0.0
+        self._spool.end_by(end)
         self._encode_all()
-        await self._spool.commit(at_once=True, within=within)
-        await asyncio.gather(*(self._flush(project, deadline) for project in self._projects))
-        # Not within a time: what is on disk must be known now. The disk's patience is the bound.
-        await self._spool.commit(at_once=True)
+        await self._spool.commit(at_once=True, within=end - _now())
+        await asyncio.gather(*(self._flush(project, deadline - rest) for project in self._projects))
+        await self._spool.commit(at_once=True, within=max(end - _now(), 0.0))
         lost = sum(project.sender.give_up() for project in self._projects)
         kept = sum(len(project.sender) for project in self._projects)
         self.measure()
@@ -172,19 +199,23 @@ class Tracker:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
         self._spool.measure()
         self._sieve.sift()
-        fresh = self._encoder.waiting()
         for label, _, _, tally, sender in self._projects:
             tally.measure()
-            pending = len(sender) + fresh[label]
-            self._metrics.events_pending.labels(label).set(pending)
+            self._metrics.events_pending.labels(label).set(len(sender))
             self._metrics.events_pending_bytes.labels(label).set(sender.size)
             self._metrics.events_oldest_age.labels(label).set(sender.oldest_age())
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each project what waits, what was answered last, and all counts."""
         self._sieve.sift()
+        fresh = self._encoder.waiting()
         return [
-            {"project": project.label, **project.sender.status(), "counts": project.tally.counts()}
+            {
+                "project": project.label,
+                "fresh": fresh[project.label],
+                **project.sender.status(),
+                "counts": project.tally.counts(),
+            }
             for project in self._projects
         ]
 
@@ -208,7 +239,7 @@ class Tracker:
                 await asyncio.sleep(GATHER_SECONDS)
             self._sieve.sift()
             await self._encoder.encode_some()
-            now = asyncio.get_running_loop().time()
+            now = _now()
             if now - self._measured_at >= MEASURE_SECONDS:
                 self._measured_at = now
                 self.measure()
@@ -218,3 +249,7 @@ class Tracker:
     def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
         self._metrics.loop_deaths.labels(name).inc()
         log.error("loop died", loop=name, error=repr(error), restart_in_seconds=pause)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
+from prometheus_client import Counter
 
 from proxy import tasks
 from proxy.events.ingest import (
@@ -39,10 +40,12 @@ class Uploads:
         self,
         projects: Sequence[Project],
         tracker: Tracker,
+        rejected: Counter,
         *,
         clock: tasks.Clock = tasks.wall_clock,
     ) -> None:
         self._tracker = tracker
+        self._rejected = rejected
         self._clock = clock
         self._places: dict[str, int] = {}
         for place, project in enumerate(projects):
@@ -60,27 +63,43 @@ class Uploads:
     async def keep(self, found: Upload | Refusal) -> tuple[int, bytes]:
         """Make what was read safe, if there is room; return status and body of the answer."""
         answer = found if isinstance(found, Refusal) else await self._kept(found)
+        if isinstance(answer, Refusal):
+            self._rejected.labels(answer.reason).inc()
         return answer.code, msgspec.json.encode(answer)
 
     async def _kept(self, upload: Upload) -> Ingested | Refusal:
-        project, events, options, _ = upload
+        project, events, _, _ = upload
         count, size = len(events), sum(map(len, events))
         if not self._tracker.fits(count, size):
             return Refusal(code=413, error=TOO_LARGE)
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                if not self._tracker.has_room(project, count, size):
-                    await self._committed()
-                if not self._tracker.has_room(project, count, size):
-                    return FULL
-                now = self._clock()
-                self._tracker.take(project, events, options, now)
-                await self._committed()
-        except TimeoutError:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        if not self._tracker.has_room(project, count, size):
+            await self._is_safe(deadline)
+        if not self._tracker.has_room(project, count, size):
+            return FULL
+        if self._tracker.lacks_its_disk():
+            return UNSAFE
+        return await self._taken(upload, deadline)
+
+    async def _taken(self, upload: Upload, deadline: float) -> Ingested | Refusal:
+        project, events, options, _ = upload
+        now = self._clock()
+        numbers = self._tracker.take(project, events, options, now)
+        is_safe = await self._is_safe(deadline)
+        # A disk that fails leaves events in memory, unless they were promised to be on it.
+        if is_safe is None or (not is_safe and self._tracker.lacks_its_disk()):
+            # Their sender keeps them: what he sends again may get another insert_id here.
+            self._tracker.withdraw(project, numbers)
             return UNSAFE
         return ingested(upload, round(now * 1000))
 
-    async def _committed(self) -> None:
+    async def _is_safe(self, deadline: float) -> bool | None:
+        """Tell whether all is on disk that should be; None when nobody knows by the deadline."""
         waiting = self._tracker.committed()
-        if waiting is not None:
-            await waiting
+        if waiting is None:
+            return True
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await waiting
+        except TimeoutError:
+            return None

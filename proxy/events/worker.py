@@ -18,11 +18,11 @@ HANGS: Final = "the disk does not answer"
 
 
 class Hangs(SpoolUnusable):
-    """The work is not done in time; it goes on, and what it comes to is late."""
+    """The work is not done in time; `late` goes on, or is None: it was not begun at all."""
 
-    def __init__(self, work: asyncio.Future[Any]) -> None:
+    def __init__(self, late: asyncio.Future[Any] | None = None) -> None:
         super().__init__(HANGS)
-        self.work = work
+        self.late = late
 
 
 class OneThread(Executor):
@@ -57,10 +57,14 @@ class OneThread(Executor):
 
 
 class Worker:
-    """Does one job at a time; one that takes more than `patience` seconds is not waited for."""
+    """Does one job at a time; one that takes more than `patience` seconds is not waited for.
+
+    Nor is one beyond `end`, a second of the loop's clock.
+    """
 
     def __init__(self, executor: Executor, patience: float) -> None:
         self.is_stuck = False
+        self.end = float("inf")
         self._executor = executor
         self._patience = patience
         self._under_way: asyncio.Future[Any] | None = None
@@ -71,31 +75,38 @@ class Worker:
         So it does at once until what was late has ended, whatever it came to.
         """
         # Who was cancelled has left a job behind.
-        await self._ended()
-        work = asyncio.get_running_loop().run_in_executor(self._executor, job)
+        if not await self._has_ended() or self.end <= _now():
+            raise Hangs
+        work = asyncio.wrap_future(self._executor.submit(job))
         work.add_done_callback(_looked_at)
         self._under_way = work
-        await self._ended()
+        if not await self._has_ended():
+            raise Hangs(work)
         return work.result()
 
     def close(self) -> None:
         """End the thread, as soon as it can."""
         self._executor.shutdown(wait=False)
 
-    async def _ended(self) -> None:
+    async def _has_ended(self) -> bool:
         work = self._under_way
         if work is None or work.done():
-            return
-        if not self.is_stuck:
-            await asyncio.wait([work], timeout=self._patience)
-            if work.done():
-                return
-            self.is_stuck = True
-            work.add_done_callback(self._is_free)
-        raise Hangs(work)
+            return True
+        if self.is_stuck:
+            return False
+        await asyncio.wait([work], timeout=max(min(self._patience, self.end - _now()), 0.0))
+        if work.done():
+            return True
+        self.is_stuck = True
+        work.add_done_callback(self._is_free)
+        return False
 
     def _is_free(self, _work: asyncio.Future[Any]) -> None:
         self.is_stuck = False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _looked_at(work: asyncio.Future[Any]) -> None:

@@ -18,9 +18,11 @@ async def flush(tracker: Tracker, stop: Stop, seconds: float) -> None:
     flushing = tasks.start("flush", _all(tracker, max(stop.seconds_left(seconds), least)))
     hurrying = tasks.start("hurry", _set(stop.hurry))
     await asyncio.wait((flushing, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    was_cut_off = not flushing.done() or flushing.exception() is not None
     await tasks.stop(flushing, hurrying)
-    # What a second signal cut off is dropped here, and counted.
-    await tracker.flush(0.0)
+    if was_cut_off:
+        # What is left is dropped here, and counted.
+        await tracker.flush(0.0)
 
 
 async def _all(tracker: Tracker, seconds: float) -> None:

@@ -81,6 +81,8 @@ class Keeping:
         cohort = self.shelf.get(project_index, cohort_id)
         if cohort is not None:
             return cohort
+        if self._cohorts[project_index].is_unknown(cohort_id):
+            return "unknown"
         return "loading" if self.syncer.may_target(project_index, cohort_id) else "unknown"
 
     def renew_cohort(self, project_index: int, cohort: Cohort) -> None:

@@ -14,7 +14,7 @@ import uvloop
 
 from proxy import __version__, logs, tasks
 from proxy.admin.pages import Pages
-from proxy.api.assembly import build_router, build_server
+from proxy.api.assembly import build_router, build_server, shown
 from proxy.api.cohorts import Library
 from proxy.api.reports import Reports
 from proxy.events.destinations import destinations
@@ -103,7 +103,7 @@ async def _open(
     tracker = Tracker(
         destinations(settings, client), settings.assignment, settings.exposure, metrics, spool
     )
-    edge = Edge(settings, board, client, metrics)
+    edge = Edge(settings, board, kept.shelf, client, metrics)
     house = House(
         settings,
         store=kept.store,
@@ -120,7 +120,8 @@ async def _open(
     await opened.enter_async_context(loops.running("events", tracker.run))
     await tasks.wait_for_event(kept.syncer.restored, longest_warm_start)
     features = await edge.open(loops, opened)
-    reports = Reports(tracker.track, tracker.expose, Uploads(settings.projects, tracker))
+    uploads = Uploads(settings.projects, tracker, metrics.rejected)
+    reports = Reports(tracker.track, tracker.expose, uploads, tracker.retelling)
     router = build_router(
         board,
         reports,
@@ -128,16 +129,20 @@ async def _open(
         metrics,
         tasks.wall_clock,
         is_ready=house.is_ready,
-        library=Library(kept.find_cohort, kept.renew_cohort, kept.memberships_of),
+        library=Library(kept.find_cohort, kept.renew_cohort, kept.memberships_of, kept.shelf),
         features=features,
     )
     durable = None if settings.events.commit_millis else tracker.durable
     server = build_server(router, settings, metrics, tasks.wall_clock, durable=durable)
+    edge.show(shown(router, server))
     await server.open([*bound.clients, *bound.local], edge.tls_context)
     opened.push_async_callback(server.drain, seconds * SHARE_OF_REQUESTS, stop.hurry)
 
 
 def _pages(house: House, settings: Settings, metrics: Metrics) -> Pages:
+    metrics.ready.set_function(house.is_ready)
+    metrics.configured.labels("data_dir").set(settings.data_dir is not None)
+    metrics.configured.labels("stream").set(settings.stream_updates)
     return Pages(
         metrics.registry,
         metrics_path=settings.metrics.path,

@@ -16,11 +16,23 @@ EVERYBODY_ELSE = "All Other Users"
 SERVING = ("by", "rollout", "weights", "serve")
 SEGMENT_SETTINGS = ("name", "when", *SERVING)
 FLAG_SETTINGS = (
-    *("type", "mode", "experiment", "version", "salt", "variants", "include", "needs", "segments"),
+    *(
+        "type",
+        "mode",
+        "delivery",
+        "experiment",
+        "version",
+        "salt",
+        "variants",
+        "include",
+        "needs",
+        "segments",
+    ),
     *SERVING,
 )
 KINDS = {"release": ("on",), "experiment": ("control", "treatment")}
 MODES = ("local", "remote")
+DELIVERIES = ("feature", "web")
 OFF = {"key": "off", "metadata": {"default": True}}
 
 
@@ -100,6 +112,10 @@ def _metadata(kind: str, settings: dict[str, Node]) -> dict[str, Any]:
         "flagType": kind,
         "flagVersion": version.value,
     }
+    if "delivery" in settings:
+        metadata["deliveryMethod"] = settings["delivery"].text("delivery")
+        if metadata["deliveryMethod"] not in DELIVERIES:
+            settings["delivery"].wrong(f"delivery must be one of {', '.join(DELIVERIES)}")
     if kind == "experiment":
         metadata["experimentKey"] = _text(settings, "experiment", "exp-1")
     return metadata

@@ -58,6 +58,10 @@ class Ingest:
         }
         return answer, new
 
+    def note(self, event: dict[str, Any]) -> None:
+        """Take in an event that Amplitude makes itself."""
+        self._remember(event)
+
     def events(self, event_type: str | None = None) -> list[dict[str, Any]]:
         """Return the events still remembered, oldest first, perhaps of one type only."""
         held = self._events.values()

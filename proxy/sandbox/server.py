@@ -1,10 +1,11 @@
-"""Amplitude's interfaces on loopback: deployments, flags, stream, cohorts and ingestion."""
+"""Amplitude's interfaces on loopback: deployments, flags, cohorts, evaluation and ingestion."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,10 @@ from aiohttp import web
 
 from proxy import logs, tasks
 from proxy.sandbox.ingest import Ingest
+from proxy.sandbox.remote import RemoteEvaluation
 from proxy.sandbox.watch import FlagFile
+from proxy.sandbox.web import NAME as SCRIPT_NAME
+from proxy.sandbox.web import RELAY_PAGE, previews, script, web_flags
 from proxy.sandbox.world import World
 
 MANAGEMENT_KEY: Final = "sandbox-management-key"
@@ -38,6 +42,7 @@ class Sandbox:
         self._file = FlagFile(path, clock)
         self._clock = clock
         self._ingest = Ingest(API_KEY)
+        self._remote = RemoteEvaluation()
         self._changed = asyncio.Event()
         self._closing = False
         self._runner: web.AppRunner | None = None
@@ -92,6 +97,10 @@ class Sandbox:
                 web.get("/api/1/deployments", self._deployments),
                 web.get("/sdk/v2/flags", self._flags),
                 web.get("/sdk/stream/v1/flags", self._stream),
+                web.get("/script/{name}", self._script),
+                web.get("/web/v1/configs", self._previews),
+                web.get("/sdk/v2/vardata", self._vardata),
+                web.post("/sdk/v2/vardata", self._vardata),
                 web.get("/sdk/v1/cohort/{cohort}", self._cohort),
                 web.post("/2/httpapi", self._upload),
                 web.post("/batch", self._upload),
@@ -118,9 +127,15 @@ class Sandbox:
         return _json(200, page)
 
     async def _flags(self, request: web.Request) -> web.Response:
-        if not _has_deployment_key(request):
+        for_web = request.query.get("delivery_method") == "web"
+        if not (_has_deployment_key(request) or (for_web and _has_api_key(request))):
             return _text(401, "Unauthorized")
-        answer = web.Response(body=self._file.world.flags, content_type="application/json")
+        world = self._file.world
+        try:
+            body = web_flags(world, request.headers) if for_web else world.flags
+        except ValueError:
+            return _text(400, "Invalid user")
+        answer = web.Response(body=body, content_type="application/json")
         answer.enable_compression()
         return answer
 
@@ -144,6 +159,38 @@ class Sandbox:
                 sent = flags
             if not await tasks.wait_for_event(changed, KEEP_ALIVE_SECONDS):
                 await answer.write(KEEP_ALIVE)
+
+    async def _script(self, request: web.Request) -> web.Response:
+        found = SCRIPT_NAME.fullmatch(request.match_info["name"])
+        if found is None or found[1] not in (API_KEY, SERVER_KEY, CLIENT_KEY):
+            return _text(404, "Not found")
+        body, kind = RELAY_PAGE, "text/html"
+        if found[2] == "experiment.js":
+            integration = request.query.get("integration", "")
+            body, kind = script(self._file.world, found[1], integration), "application/javascript"
+        answer = web.Response(body=body, content_type=kind, charset="utf-8")
+        answer.headers["Cache-Control"] = "public, max-age=60"
+        answer.headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        answer.enable_compression()
+        return answer
+
+    async def _previews(self, request: web.Request) -> web.Response:
+        if not (_has_deployment_key(request) or _has_api_key(request)):
+            return _text(401, "Unauthorized")
+        return web.Response(body=previews(self._file.world), content_type="application/json")
+
+    async def _vardata(self, request: web.Request) -> web.Response:
+        if not _has_deployment_key(request):
+            return _text(401, "Unauthorized")
+        body, now = await request.read(), self._clock()
+        try:
+            told = self._remote.tell(self._file.world, request.headers, body, now)
+        except ValueError:
+            return _text(400, "Invalid user or flag keys")
+        if told.event is not None:
+            self._ingest.note(told.event)
+            log.info("evaluated", **_summary(told.event))
+        return web.Response(body=told.body, content_type="application/json")
 
     async def _cohort(self, request: web.Request) -> web.Response:
         credentials = base64.b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode()
@@ -193,6 +240,10 @@ def _summary(event: dict[str, Any]) -> dict[str, Any]:
 def _has_deployment_key(request: web.Request) -> bool:
     sent = request.headers.get("Authorization")
     return any(sent == f"Api-Key {deployment['key']}" for deployment in DEPLOYMENTS)
+
+
+def _has_api_key(request: web.Request) -> bool:
+    return request.headers.get("Authorization") == f"Api-Key {API_KEY}"
 
 
 def _number(text: str | None, usual: int) -> int:

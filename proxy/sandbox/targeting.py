@@ -12,6 +12,8 @@ USER_FIELDS = frozenset(
         *("user_id", "device_id", "country", "region", "dma", "city", "language", "platform"),
         *("version", "os", "device_manufacturer", "device_brand", "device_model", "carrier"),
         *("library", "ip_address"),
+        # What only a browser knows.
+        *("web_exp_id", "browser", "device_category", "landing_url", "referring_url", "first_seen"),
     }
 )
 COMPARISONS = {

@@ -12,7 +12,7 @@ from proxy.sandbox.flags import OFF, bucket, default_salt, wire_flag
 from proxy.sandbox.reading import Node, read_yaml
 from proxy.sandbox.targeting import selector
 
-SETTINGS = ("flags", "exclusion_groups", "holdouts", "cohorts", "raw_flags")
+SETTINGS = ("flags", "exclusion_groups", "holdouts", "cohorts", "users", "raw_flags")
 Needs = dict[str, dict[str, list[str]]]
 """Flag key to the flags it needs, each with the variants that let it through."""
 
@@ -28,14 +28,15 @@ class Cohort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
-    """The flags as one JSON array and the cohorts by id."""
+    """The flags as one JSON array, the cohorts by id, and what is known of users by their id."""
 
     flags: bytes
     flag_keys: tuple[str, ...]
     cohorts: Mapping[str, Cohort]
+    users: Mapping[str, dict[str, Any]]
 
 
-NOTHING = World(flags=b"[]", flag_keys=(), cohorts={})
+NOTHING = World(flags=b"[]", flag_keys=(), cohorts={}, users={})
 
 
 def read_world(text: str, previous: World = NOTHING, now: float = 0.0) -> World:
@@ -65,6 +66,10 @@ def read_world(text: str, previous: World = NOTHING, now: float = 0.0) -> World:
         flags=msgspec.json.encode([flag for _, flag in flags]),
         flag_keys=tuple(str(flag["key"]) for _, flag in flags),
         cohorts=_cohorts(sections.get("cohorts", empty), previous, now),
+        users={
+            user_id: {name: value.plain() for name, value in node.entries(user_id).items()}
+            for user_id, node in sections.get("users", empty).entries("users").items()
+        },
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from proxy.settings.admission import is_network
 from proxy.settings.given import Given, Layer
 from proxy.settings.leaves import Path, leaves
 from proxy.settings.schema import Project
@@ -47,6 +48,10 @@ def check_configuration(configuration: Configuration, layer: Layer, mistakes: Mi
         given = layer["metrics", "path"]
         mistakes.add(given.where, f"`/{path}` on the operators' port serves something else")
     _check_tls(configuration.tls, layer, mistakes)
+    for at, network in enumerate(configuration.admission.trusted_proxies):
+        if not is_network(network):
+            where = layer["admission", "trustedProxies"].where
+            mistakes.add(f"{where}[{at}]", "expected a network such as 10.0.0.0/8")
 
 
 def _check_tls(tls: Tls, layer: Layer, mistakes: Mistakes) -> None:

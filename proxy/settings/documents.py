@@ -24,6 +24,8 @@ SCHEMA_FILE = "config/schema.json"
 EXAMPLE_FILE = "config/evaluation-proxy-config.example.yaml"
 README_FILE = "README.md"
 
+# What YAML of old takes for a boolean.
+BOOLEANS = {"on", "off", "yes", "no"}
 PLACEHOLDERS = {
     "apiKey": "the-api-key-of-the-project",
     "secretKey": "the-secret-key-of-the-project",
@@ -75,7 +77,8 @@ def _object(known: tuple[Leaf, ...], depth: int = 0) -> dict[str, Any]:
 def _described(leaf: Leaf) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": _meaning(leaf)} | _form(leaf)
     if not leaf.required and leaf.default_in_words is None:
-        schema["default"] = leaf.default
+        default = leaf.default
+        schema["default"] = list(default) if isinstance(default, tuple) else default
     return schema
 
 
@@ -90,15 +93,23 @@ def _form(leaf: Leaf) -> dict[str, Any]:
             return {"type": ["boolean", "string", "null"], "pattern": pattern}
         case "choice":
             spelt = {"type": "string", "pattern": _pattern(_any_case(*leaf.choices, *leaf.aliases))}
-            return {"anyOf": [{"enum": [*leaf.choices, None]}, spelt]}
+            also = [False] if "false" in leaf.aliases else []
+            return {"anyOf": [{"enum": [*leaf.choices, *also, None]}, spelt]}
         case "secrets":
             return {"type": ["array", "null"], "items": {"type": ["string", "number"]}}
+        case "texts":
+            each = {"type": ["string", "number"], "pattern": _pattern(_body(leaf) or ".*")}
+            return {"type": ["array", "null"], "items": each}
         case _:
             types = ["string", "null"] if leaf.kind == "url" else ["string", "number", "null"]
-            body = leaf.pattern.removeprefix("^").removesuffix("$") if leaf.pattern else None
+            body = _body(leaf)
             if body and leaf.means_none(""):
                 body = f"(?:{body})?"
             return {"type": types} | ({"pattern": _pattern(body)} if body else {})
+
+
+def _body(leaf: Leaf) -> str | None:
+    return leaf.pattern.removeprefix("^").removesuffix("$") if leaf.pattern else None
 
 
 def _pattern(body: str) -> str:
@@ -191,7 +202,7 @@ def _example_lines(leaf: Leaf, indent: str) -> list[str]:
 
 def _yaml(value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z_-]*", value)
-    return str(value) if plain else msgspec.json.encode(value).decode()
+    return str(value) if plain and value not in BOOLEANS else msgspec.json.encode(value).decode()
 
 
 def write(root: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proxy.settings.reading import Document, Place
 
 PREFIX = "AMPLITUDE_"
+DIVIDERS = {"secrets": r"[,\s]+", "texts": r"\s*,\s*"}
 # Kubernetes and Docker set such a value for a service that is called `amplitude`.
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -99,8 +100,8 @@ def from_environment(
         for name, in_file in _names(leaf):
             value = environ.get(name, "").strip()
             if value and not _is_service_link(leaf, value):
-                several = leaf.kind == "secrets" and not in_file
-                parts = re.split(r"[,\s]+", value.strip(",")) if several else value
+                divider = None if in_file else DIVIDERS.get(leaf.kind)
+                parts = re.split(divider, value.strip(",")) if divider else value
                 _put(layer, leaf, Given(name, parts, in_file), mistakes)
     return layer
 

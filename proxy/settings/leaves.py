@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Path = tuple[str, ...]
-Kind = Literal["integer", "boolean", "choice", "text", "url", "secret", "secrets"]
+Kind = Literal["integer", "boolean", "choice", "text", "texts", "url", "secret", "secrets"]
 Built = TypeVar("Built", bound=Struct)
 
 FILE = "File"
@@ -21,7 +21,10 @@ FILE_ENVIRONMENT = "_FILE"
 
 
 class Leaf(Struct, frozen=True, kw_only=True):
-    """One setting: where it is written, what it may hold and what it means."""
+    """One setting: where it is written, what it may hold and what it means.
+
+    Of a list of texts, `pattern` and `form` describe each of them.
+    """
 
     path: Path
     kind: Kind
@@ -68,6 +71,7 @@ class Leaf(Struct, frozen=True, kw_only=True):
             "boolean": "true or false",
             "choice": f"one of {', '.join(self.choices)}",
             "text": "a text of printable characters",
+            "texts": "a text of printable characters",
             "url": "an http or https URL with a host, and no user, query or fragment",
             "secret": "a key of visible ASCII characters",
             "secrets": "a list of keys of visible ASCII characters",
@@ -126,11 +130,12 @@ KINDS: dict[type[inspect.Type], Kind] = {
     inspect.LiteralType: "choice",
     inspect.StrType: "text",
     inspect.CustomType: "secret",
-    inspect.VarTupleType: "secrets",
 }
 
 
 def _kind(described: inspect.Type) -> Kind:
+    if isinstance(described, inspect.VarTupleType):
+        return "texts" if isinstance(described.item_type, inspect.StrType) else "secrets"
     is_url = "://" in (getattr(described, "pattern", None) or "")
     return "url" if is_url else KINDS[type(described)]
 

@@ -26,7 +26,7 @@ def notices_of_configuration(
         for reason, places in unused.items()
     ]
     foreign = [
-        f"{layer[name,].where}: leads out of the zone {configuration.server_zone}"
+        f"{layer[tuple(name.split('.'))].where}: leads out of the zone {configuration.server_zone}"
         for name in hosts_of_another_zone(configuration)
     ]
     return without_effect + foreign

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from proxy.secret import Secret
+from proxy.settings.admission import Admission
+from proxy.settings.answers import AnswerCache
+from proxy.settings.cors import Cors
 from proxy.settings.kinds import (
     HOST_FORM,
     LONGEST_MILLIS,
@@ -16,23 +19,35 @@ from proxy.settings.kinds import (
     interval,
     setting,
 )
+from proxy.settings.ofrep import Ofrep
+from proxy.settings.remote import RemoteEvaluation
 from proxy.settings.reporting import Assignment, Events, Exposure
 from proxy.settings.sections import Limits, Log, OperatorsPort, Redis
+from proxy.settings.streams import Streams
 from proxy.settings.tls import Tls
+from proxy.settings.web import Scripts, WebExperiment
 from proxy.settings.zones import Urls
 
 __all__ = [
+    "Admission",
+    "AnswerCache",
     "Assignment",
     "Configuration",
+    "Cors",
     "Events",
     "Exposure",
     "Limits",
     "Log",
+    "Ofrep",
     "OperatorsPort",
     "Project",
     "Redis",
+    "RemoteEvaluation",
+    "Scripts",
     "Settings",
+    "Streams",
     "Tls",
+    "WebExperiment",
 ]
 
 
@@ -81,6 +96,9 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     stream_updates: Annotated[
         bool, setting("Take changes as they are pushed; polling remains the fallback.")
     ] = True
+    script_server_url: Annotated[
+        Url | None, setting("Where the scripts of web experiments come from.", default="the zone's")
+    ] = None
     deployment_sync_interval_millis: Annotated[
         int, interval("The pause between listings of deployments.")
     ] = 120_000
@@ -122,9 +140,17 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     assignment: Assignment = Assignment()
     exposure: Exposure = Exposure()
     events: Events = Events()
+    answer_cache: AnswerCache = AnswerCache()
+    remote_evaluation: RemoteEvaluation = RemoteEvaluation()
+    web_experiment: WebExperiment = WebExperiment()
+    scripts: Scripts = Scripts()
+    ofrep: Ofrep = Ofrep()
     redis: Redis = Redis()
     metrics: OperatorsPort = OperatorsPort()
     limits: Limits = Limits()
+    streams: Streams = Streams()
+    admission: Admission = Admission()
+    cors: Cors = Cors()
     tls: Tls = Tls()
     log: Log = Log()
 

@@ -92,6 +92,15 @@ class Limits(Struct, frozen=True, kw_only=True, rename="camel"):
     max_flag_keys: Annotated[
         int, setting("How many flag keys one request may name.", ge=1, le=1_000_000)
     ] = 1000
+    max_batch_users: Annotated[
+        int, setting("How many users one batch may hold.", ge=1, le=100_000)
+    ] = 1000
+    max_batch_bytes: Annotated[
+        int,
+        setting(
+            "The longest batch of users, as it comes and after decompression.", ge=1024, le=2**27
+        ),
+    ] = 8 * MEBIBYTE
     request_timeout_millis: Annotated[
         int, interval("How long a request may take to arrive and be answered.")
     ] = 10_000

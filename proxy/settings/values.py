@@ -49,6 +49,8 @@ def typed_value(leaf: Leaf, given: Given, mistakes: Mistakes) -> Any:
             value = text.split() if leaf.kind == "secrets" else text
         if leaf.kind == "secrets":
             return _secrets(leaf, given, value, mistakes)
+        if leaf.kind == "texts":
+            return _texts(leaf, given, value, mistakes)
         return _scalar(leaf, value)
     except _WrongError as error:
         mistakes.add(given.where, f"expected {leaf.expected}, got {error}")
@@ -70,6 +72,21 @@ def _secrets(leaf: Leaf, given: Given, value: Any, mistakes: Mistakes) -> Any:
             mistakes.add(where, f"expected a key of visible ASCII characters, got {error}")
             fits = False
     return tuple(keys) if fits else UNSET
+
+
+def _texts(leaf: Leaf, given: Given, value: Any, mistakes: Mistakes) -> Any:
+    if not isinstance(value, list):
+        mistakes.add(given.where, f"expected a list, each {leaf.expected}, got {shown(value)}")
+        return UNSET
+    texts: dict[str, None] = {}
+    fits = True
+    for at, part in enumerate(value):
+        try:
+            texts[_matching(leaf, part)] = None
+        except _WrongError as error:
+            mistakes.add(f"{given.where}[{at}]", f"expected {leaf.expected}, got {error}")
+            fits = False
+    return tuple(texts) if fits else UNSET
 
 
 def _scalar(leaf: Leaf, value: Any) -> Any:

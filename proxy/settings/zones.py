@@ -22,19 +22,23 @@ class Hosts(Struct, frozen=True, kw_only=True):
     management: str
     analytics: str
     stream: str
+    remote: str
+    scripts: str
 
 
 class Urls(Struct, frozen=True, kw_only=True, rename="camel"):
     """The URLs in force, without a trailing slash.
 
-    `flags`, `cohorts`, `management` and `stream` are bases to which the interface's paths are
-    added; `analytics` and `exposures` are whole endpoints to post assignments and exposures to.
+    `analytics` and `exposures` are whole endpoints to post assignments and exposures to; the others
+    are bases to which the interface's paths are added.
     """
 
     flags: str = "https://flag.lab.amplitude.com"
     cohorts: str = "https://cohort-v2.lab.amplitude.com"
     management: str = "https://experiment.amplitude.com"
     stream: str = "https://stream.lab.amplitude.com"
+    remote: str = "https://api.lab.amplitude.com"
+    scripts: str = "https://cdn.amplitude.com"
     analytics: str = "https://api2.amplitude.com/batch"
     exposures: str = "https://api2.amplitude.com/batch"
 
@@ -46,6 +50,8 @@ HOSTS: Final = {
         management="https://experiment.amplitude.com",
         analytics="https://api2.amplitude.com",
         stream="https://stream.lab.amplitude.com",
+        remote="https://api.lab.amplitude.com",
+        scripts="https://cdn.amplitude.com",
     ),
     "EU": Hosts(
         flags="https://flag.lab.eu.amplitude.com",
@@ -53,6 +59,8 @@ HOSTS: Final = {
         management="https://experiment.eu.amplitude.com",
         analytics="https://api.eu.amplitude.com",
         stream="https://stream.lab.eu.amplitude.com",
+        remote="https://api.lab.eu.amplitude.com",
+        scripts="https://cdn.eu.amplitude.com",
     ),
 }
 
@@ -66,6 +74,8 @@ def urls_in_force(configuration: Configuration) -> Urls:
         cohorts=configuration.cohort_server_url or hosts.cohorts,
         management=configuration.management_server_url or hosts.management,
         stream=configuration.stream_server_url or hosts.stream,
+        remote=configuration.remote_evaluation.server_url or hosts.remote,
+        scripts=configuration.script_server_url or hosts.scripts,
         analytics=_endpoint(analytics, hosts, in_batches=configuration.assignment.use_batch_mode),
         exposures=_endpoint(analytics, hosts, in_batches=configuration.exposure.use_batch_mode),
     )
@@ -89,6 +99,8 @@ def hosts_of_another_zone(configuration: Configuration) -> list[str]:
         "managementServerUrl": configuration.management_server_url,
         "analyticsServerUrl": configuration.analytics_server_url,
         "streamServerUrl": configuration.stream_server_url,
+        "scriptServerUrl": configuration.script_server_url,
+        "remoteEvaluation.serverUrl": configuration.remote_evaluation.server_url,
     }
     return [name for name, url in given.items() if url and _zone_of(url) not in {None, zone}]
 

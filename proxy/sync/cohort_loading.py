@@ -176,6 +176,7 @@ class Loader:
             packed=folder / built.packed.name,
             packed_bytes=built.packed.size,
             plain_bytes=built.plain_bytes,
+            checksum=built.index.sha256,
         )
         self._workshop.shelf.put(self._index, cohort)
         wanted.put(cohort, built.index.size, as_of)

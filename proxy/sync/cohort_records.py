@@ -124,6 +124,7 @@ class CohortRecords:
             packed=packed or path.with_name(f"{path.name}.damaged"),
             packed_bytes=whole[PACKED].size if packed else 0,
             plain_bytes=kept.plain_bytes,
+            checksum=whole[INDEX].sha256,
         )
         return Found(
             kept=kept,

@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any, Final, Literal, final
 
 from proxy import logs
-from proxy.metrics import Metrics
 from proxy.sync.cohort_wanted import Wanted
-from proxy.tasks import Clock
+from proxy.sync.cohort_workshop import Workshop
 
 State = Literal["here", "loading", "missing"]
 STATES: Final[tuple[State, ...]] = ("here", "loading", "missing")
@@ -18,23 +17,27 @@ STATES: Final[tuple[State, ...]] = ("here", "loading", "missing")
 log = logs.get("sync")
 
 
-def state_of(wanted: Wanted) -> State:
-    """Return how a cohort stands; one that is here stays so while a new version loads."""
+def state_of(wanted: Wanted, now: float, wait: float) -> State:
+    """Return how a cohort stands; one that is here stays so while a new version loads.
+
+    It is loading while flags wait for it, `wait` seconds at most, and whenever bytes of it come.
+    """
     if wanted.here is not None:
         return "here"
-    return "loading" if wanted.load is not None else "missing"
+    comes = wanted.load is not None and wanted.load.comes
+    return "loading" if comes or wanted.awaited(now, wait) else "missing"
 
 
 @final
 class Showing:
     """Reads the cohorts of one project whenever somebody looks."""
 
-    def __init__(
-        self, label: str, cohorts: Mapping[str, Wanted], metrics: Metrics, clock: Clock
-    ) -> None:
+    def __init__(self, label: str, cohorts: Mapping[str, Wanted], workshop: Workshop) -> None:
         self._label = label
         self._cohorts = cohorts
-        self._clock = clock
+        self._clock = workshop.clock
+        self._wait = workshop.timings.wait
+        metrics = workshop.metrics
         for state in STATES:
             metrics.cohorts.labels(label, state).set_function(partial(self._count, state))
         metrics.cohort_members.labels(label).set_function(self._members)
@@ -42,7 +45,7 @@ class Showing:
 
     def status(self) -> dict[str, Any]:
         """Return the state of each cohort, as JSON; no key is in it."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         return {
             "project": self._label,
             **{state: self._count(state) for state in STATES},
@@ -53,7 +56,7 @@ class Showing:
 
     def tell_progress(self, seconds: float) -> None:
         """Log how far each load is that has had its turn for so many seconds."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         for one in self._cohorts.values():
             load = one.load
             if load is not None and load.began is not None and now - load.began >= seconds:
@@ -69,7 +72,7 @@ class Showing:
         here, load, journal = wanted.here, wanted.load, wanted.journal.status()
         # An id may hold what is no text; as such it cannot be written out.
         name = wanted.cohort_id.encode("utf-8", "replace").decode()
-        told: dict[str, Any] = {"id": name, "state": state_of(wanted)}
+        told: dict[str, Any] = {"id": name, "state": state_of(wanted, now, self._wait)}
         if here is None:
             told["reason"] = wanted.reason()
         else:
@@ -92,7 +95,8 @@ class Showing:
         }
 
     def _count(self, state: State) -> int:
-        return sum(state_of(one) == state for one in self._cohorts.values())
+        now = _now()
+        return sum(state_of(one, now, self._wait) == state for one in self._cohorts.values())
 
     def _members(self) -> int:
         return sum(one.here.size for one in self._cohorts.values() if one.here is not None)
@@ -101,3 +105,7 @@ class Showing:
         # What nobody needs is not asked about, so its age says nothing.
         ages = [one.confirmed_at for one in self._cohorts.values() if one.here and one.needed_by]
         return self._clock() - min(ages) if ages else 0.0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -33,6 +33,11 @@ class Load:
         self.stage = stage
         self.stage_began = now
 
+    @property
+    def comes(self) -> bool:
+        """Whether something of the cohort is there by now."""
+        return self.bytes > 0 or self.stage == "building"
+
     def progress(self, now: float) -> dict[str, Any]:
         """Return how far it is, as JSON; rates are those of the present stage."""
         seconds = max(now - self.stage_began, 0.001)
@@ -96,6 +101,10 @@ class Wanted:
         """Tell whether no flag should wait for it (any longer)."""
         return self.hopeless or (self.since is not None and now - self.since >= wait)
 
+    def awaited(self, now: float, wait: float) -> bool:
+        """Tell whether flags wait for it, for `wait` seconds at most, or may."""
+        return self.here is None and bool(self.needed_by) and not self.given_up(now, wait)
+
     def need(self, deployment: Secret, now: float) -> None:
         """Note that a deployment's flags target it."""
         self.needed_by.add(deployment)
@@ -150,6 +159,11 @@ class Wanted:
         return before != self._was
 
     @property
+    def unknown(self) -> bool:
+        """Whether it is not here, and upstream last said that it knows no such cohort."""
+        return self.here is None and self.absences > 0
+
+    @property
     def gone(self) -> bool:
         """Whether upstream said often enough that it knows no such cohort."""
         return self.here is not None and self.absences >= ABSENCES_TO_GO
@@ -185,4 +199,6 @@ class Wanted:
         """Say why it is not here, for operators."""
         if self.last is not None:
             return self.last.detail or self.last.outcome
+        if self.saved is not None:
+            return "is rebuilt: its index was damaged"
         return "is being loaded" if self.load is not None else "is not loaded yet"

@@ -56,7 +56,7 @@ class CohortsLoop:
         self._news = asyncio.Event()
         # Something that was missing is here, or the other way round.
         self._moves = asyncio.Event()
-        self._showing = Showing(label, self._cohorts, workshop.metrics, workshop.clock)
+        self._showing = Showing(label, self._cohorts, workshop)
 
     def need(self, deployment: Secret, targets: AbstractSet[Target]) -> None:
         """Say all that a deployment's flags target now; replaces what was said of it before."""
@@ -78,6 +78,11 @@ class CohortsLoop:
         now = _now()
         return frozenset(target for target in targets if self._is_pending(target.cohort_id, now))
 
+    def rebuilding(self, targets: AbstractSet[Target]) -> frozenset[Target]:
+        """Return the pending ones whose body is saved."""
+        pending = self.pending(targets)
+        return frozenset(one for one in pending if self._cohorts[one.cohort_id].saved is not None)
+
     async def settled(self, targets: AbstractSet[Target]) -> None:
         """Return as soon as nothing of `targets` is pending."""
         while pending := self.pending(targets):
@@ -93,6 +98,11 @@ class CohortsLoop:
         """Return as soon as others of `targets` than those in `missing` are missing."""
         while self.missing(targets).keys() == missing:
             await self._moves.wait()
+
+    def is_unknown(self, cohort_id: str) -> bool:
+        """Tell whether a cohort is not here because upstream knows no such cohort."""
+        wanted = self._cohorts.get(cohort_id)
+        return wanted is not None and wanted.unknown
 
     def renew(self, cohort: Cohort) -> None:
         """Get a cohort anew whose packed body turned out damaged, unless it is replaced already."""
@@ -123,9 +133,7 @@ class CohortsLoop:
 
     def _is_pending(self, cohort_id: str, now: float) -> bool:
         wanted = self._cohorts.get(cohort_id)
-        if wanted is None or wanted.here is not None or not wanted.needed_by:
-            return False
-        return not wanted.given_up(now, self._timings.wait)
+        return wanted is not None and wanted.awaited(now, self._timings.wait)
 
     def _lack(self, target: Target) -> str:
         wanted = self._cohorts.get(target.cohort_id)
@@ -182,6 +190,8 @@ class CohortsLoop:
 
     async def _attempt(self, wanted: Wanted) -> float:
         """Try once, in turn, and return the pause until the next time."""
+        if wanted.saved is not None:
+            await self._rebuild(wanted, wanted.saved)
         load = wanted.load = Load()
         try:
             rank = FIRST_LOADS if wanted.last is None and wanted.here is None else OTHERS
@@ -189,16 +199,19 @@ class CohortsLoop:
                 if not wanted.needed_by:
                     return 0.0
                 load.began = _now()
-                if wanted.saved is not None:
-                    await self._rebuild(wanted, wanted.saved, load)
                 result = await self._loader.attempt(wanted, load)
         finally:
             wanted.load = None
         self._conclude(wanted, result)
         return wanted.pause(result, jittered(self._timings.period, self._draw))
 
-    async def _rebuild(self, wanted: Wanted, saved: Saved, load: Load) -> None:
-        result = await self._loader.rebuild(wanted, saved, load)
+    async def _rebuild(self, wanted: Wanted, saved: Saved) -> None:
+        # Without a turn: who waits for upstream, and may do so for long, must not hold it up.
+        load = wanted.load = Load(began=_now())
+        try:
+            result = await self._loader.rebuild(wanted, saved, load)
+        finally:
+            wanted.load = None
         if result.outcome not in OUR_TROUBLE:
             wanted.saved = None
         self._conclude(wanted, result)

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from typing import Protocol
 
+from proxy.errors import UpstreamGarbled
 from proxy.evaluation.cohorts import Target
 from proxy.evaluation.deployment import CompiledDeployment, compile_in_steps
 from proxy.sync.holding import NOTHING, Waiting, held_back, mixed
+
+
+class Stopwatch(Protocol):
+    """What takes note of how long something took."""
+
+    def observe(self, amount: float, /) -> None:
+        """Take note of some seconds."""
+
+
+async def compile_body(
+    body: bytes,
+    before: CompiledDeployment | None,
+    seconds: Stopwatch,
+    on_regex_timeout: Callable[[str], None],
+) -> CompiledDeployment:
+    """Compile a body in a worker thread, given what it follows; raises `UpstreamGarbled`."""
+    began = time.perf_counter()
+    try:
+        compiled = await asyncio.to_thread(compile_beside, body, before, on_regex_timeout)
+    except ValueError as error:
+        raise UpstreamGarbled("the flag configs are not a JSON array") from error
+    seconds.observe(time.perf_counter() - began)
+    return compiled
 
 
 def compile_beside(

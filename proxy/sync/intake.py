@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Coroutine
-from typing import Any, Literal, final
+from typing import Literal, final
 
-import msgspec
-
-from proxy import tasks
-from proxy.errors import UpstreamGarbled
 from proxy.evaluation.cohorts import Target
 from proxy.evaluation.deployment import CompiledDeployment
 from proxy.evaluation.model import Problem
 from proxy.snapshots.board import Slot
 from proxy.snapshots.snapshot import Snapshot, Source
-from proxy.sync.compiling import compile_beside, compile_meanwhile
+from proxy.sync.accepted import Accepted
+from proxy.sync.compiling import compile_body, compile_meanwhile
 from proxy.sync.content import is_empty, same_flags
 from proxy.sync.gauges import Gauges
-from proxy.sync.holding import NOTHING, Waiting
+from proxy.sync.holding import NOTHING, Waiting, held_back
 from proxy.sync.kept import KeptFlags, keep_flags, note_flags
 from proxy.sync.means import Means
 from proxy.sync.needs import Cohorts
 from proxy.sync.telling import Teller
+from proxy.sync.waits import comes_first
 
 Verdict = Literal["changed", "unchanged", "waits", "unconfirmed", "stale", "broken"]
 """What became of a body: in force now, at least in part; in force already; waits for cohorts;
@@ -36,22 +32,6 @@ ANSWERS_TO_EMPTY = 2
 
 
 @final
-class Accepted(msgspec.Struct, kw_only=True, eq=False):
-    """The newest good body, compiled; `waiting` is what of it is not in force yet."""
-
-    body: bytes
-    compiled: CompiledDeployment
-    source: Source
-    confirmed_at: float
-    waiting: Waiting = NOTHING
-
-    @property
-    def targets(self) -> frozenset[Target]:
-        """The cohorts that it waits for."""
-        return frozenset[Target]().union(*self.waiting.values())
-
-
-@final
 class Intake:
     """Takes the bodies of one deployment one after another, and never one that is worse.
 
@@ -59,7 +39,7 @@ class Intake:
     is accepted at once but for the flags that need cohorts which are on their way: these stay as
     they are until `run` sees that the cohorts are here or given up. `as_of` is the newest moment
     (of the loop's clock) that the accepted body stood for; `problems` are those of the last body
-    that was compiled.
+    that was compiled; `restored` says that upstream has not spoken since the flags were restored.
     """
 
     def __init__(self, slot: Slot, means: Means, gauges: Gauges, cohorts: Cohorts) -> None:
@@ -73,6 +53,8 @@ class Intake:
         self._teller = Teller(slot)
         self._turn = asyncio.Lock()
         self._accepted: Accepted | None = None
+        # Restored flags that wait: they come into force before newer ones that wait for longer.
+        self._held: Accepted | None = None
         self._news = asyncio.Event()
         self._empty_answers = 0
         self._broken: bytes | None = None
@@ -92,7 +74,9 @@ class Intake:
         """All cohorts that flags target, in force or waiting; None before the first flags."""
         if self._accepted is None:
             return None
-        return self._accepted.compiled.targets | self._targets_in_force
+        before = self._before
+        old = frozenset[Target]() if before is None else before.targets
+        return self._accepted.compiled.targets | old
 
     async def take(self, body: bytes, source: Source, as_of: float) -> Verdict:
         """Put a body in force, if it is upstream's word of `as_of` (the loop's clock) and good.
@@ -113,7 +97,10 @@ class Intake:
             compiled = await self.compile(body)
             if not compiled.flags and not is_empty(body):
                 return self._refuse(body, compiled)
-            verdict = await self._accept(body, compiled, source)
+            now = self._means.clock()
+            verdict = await self._accept(
+                Accepted(body=body, compiled=compiled, source=source, confirmed_at=now)
+            )
             self.as_of = as_of
             return verdict
 
@@ -123,6 +110,8 @@ class Intake:
         if accepted is None:
             return "unchanged"
         accepted.confirmed_at = self._means.clock()
+        if accepted is self._held:
+            self.restored = False
         if accepted.waiting:
             # What is in force is not what upstream serves: it goes on ageing.
             return "waits"
@@ -137,16 +126,27 @@ class Intake:
         self._empty_answers = 0
 
     def restore(self, kept: KeptFlags, compiled: CompiledDeployment) -> None:
-        """Put flags of an earlier life in force, whether all cohorts are here or not.
+        """Put flags of an earlier life in force, as soon as the cohorts that are rebuilt are here.
 
-        They waited in that life for what they target; what is missing now is missing.
+        They waited in that life for what they target; what is lost since is missing.
         """
-        confirmed_at = min(kept.confirmed_at, self._means.clock())
         accepted = Accepted(
-            body=kept.body, compiled=compiled, source="disk", confirmed_at=confirmed_at
+            body=kept.body,
+            compiled=compiled,
+            source="disk",
+            confirmed_at=min(kept.confirmed_at, self._means.clock()),
+            changed_at=kept.changed_at,
         )
         self.restored = True
-        self._put_in_force(compiled, accepted, changed_at=kept.changed_at)
+        self._cohorts.need(self._slot.deployment.key, compiled.targets)
+        rebuilding = self._cohorts.rebuilding(compiled.targets)
+        accepted.waiting = held_back(compiled, None, rebuilding)
+        if accepted.waiting:
+            self._accepted = self._held = accepted
+            self._news.set()
+            self._teller.waiting(accepted.waiting)
+        else:
+            self._put_in_force(compiled, accepted)
 
     async def run(self) -> None:
         """Put what waits in force as soon as its cohorts settle; tell when others come or go."""
@@ -156,10 +156,14 @@ class Intake:
             if accepted is None:
                 await self._news.wait()
             elif accepted.waiting:
-                if await self._comes_first(self._cohorts.settled(accepted.targets)):
+                ahead = [accepted] if self._held is None else [accepted, self._held]
+                settled = [self._cohorts.settled(one.targets) for one in ahead]
+                if await comes_first(self._news, *settled):
                     await self._finish(accepted)
-            elif await self._comes_first(self._missing_others()):
-                self._tell_missing()
+            else:
+                told = self._teller.told_missing
+                if await comes_first(self._news, self._cohorts.moved(self._targets_in_force, told)):
+                    self._tell_missing()
 
     def missing(self) -> dict[Target, str]:
         """Return the cohorts that flags in force target and that are not here, with reasons."""
@@ -167,9 +171,18 @@ class Intake:
         return self._cohorts.missing(targets) if targets else {}
 
     @property
+    def _in_force(self) -> CompiledDeployment | None:
+        return None if self._slot.snapshot is None else self._slot.snapshot.compiled
+
+    @property
+    def _before(self) -> CompiledDeployment | None:
+        """What a newer body takes the place of."""
+        return self._in_force if self._held is None else self._held.compiled
+
+    @property
     def _targets_in_force(self) -> frozenset[Target]:
-        snapshot = self._slot.snapshot
-        return frozenset[Target]() if snapshot is None else snapshot.compiled.targets
+        in_force = self._in_force
+        return frozenset[Target]() if in_force is None else in_force.targets
 
     @property
     def _key(self) -> str:
@@ -185,10 +198,9 @@ class Intake:
 
     def _empties(self, body: bytes) -> bool:
         """Tell whether the body would empty a deployment on one answer alone."""
-        snapshot = self._slot.snapshot
-        held = [] if snapshot is None else [snapshot.compiled]
-        held += [] if self._accepted is None else [self._accepted.compiled]
-        if not any(one.flags for one in held) or not is_empty(body):
+        newest = None if self._accepted is None else self._accepted.compiled
+        held = any(one is not None and one.flags for one in (self._before, newest))
+        if not held or not is_empty(body):
             self._empty_answers = 0
             return False
         self._empty_answers += 1
@@ -201,43 +213,38 @@ class Intake:
         self._teller.problems(compiled)
         return "broken"
 
-    async def _accept(self, body: bytes, compiled: CompiledDeployment, source: Source) -> Verdict:
-        """Put in force what of the body need not wait."""
-        snapshot = self._slot.snapshot
-        in_force = None if snapshot is None else snapshot.compiled
-        both = compiled.targets if in_force is None else compiled.targets | in_force.targets
+    async def _accept(self, accepted: Accepted) -> Verdict:
+        """Put in force what of a body need not wait."""
+        whole, before = accepted.compiled, self._before
+        both = whole.targets if before is None else whole.targets | before.targets
         self._cohorts.need(self._slot.deployment.key, both)
-        pending = self._cohorts.pending(compiled.targets)
-        now, waiting = await asyncio.to_thread(
-            compile_meanwhile, compiled, in_force, pending, self._regex_timeout
-        )
-        accepted = Accepted(
-            body=body,
-            compiled=compiled,
-            source=source,
-            confirmed_at=self._means.clock(),
-            waiting=waiting,
+        pending = self._cohorts.pending(whole.targets)
+        now, accepted.waiting = await asyncio.to_thread(
+            compile_meanwhile, whole, self._in_force, pending, self._regex_timeout
         )
         if now is not None:
             self.restored = False
-            self._put_in_force(now, accepted, changed_at=accepted.confirmed_at)
+            self._put_in_force(now, accepted)
         else:
             self._accepted = accepted
         self._broken = None
-        self.problems = compiled.problems
-        self._teller.problems(compiled)
+        self.problems = whole.problems
+        self._teller.problems(whole)
         self._news.set()
-        if waiting:
-            self._teller.waiting(waiting)
+        if accepted.waiting:
+            self._teller.waiting(accepted.waiting)
         return "waits" if now is None else "changed"
 
-    def _put_in_force(
-        self, compiled: CompiledDeployment, accepted: Accepted, *, changed_at: float
-    ) -> None:
+    def _put_in_force(self, compiled: CompiledDeployment, accepted: Accepted) -> None:
         deployment = self._slot.deployment
+        changed_at = accepted.changed_at
         snapshot = Snapshot(
-            deployment=deployment, compiled=compiled, source=accepted.source, changed_at=changed_at
+            deployment=deployment,
+            compiled=compiled,
+            source=accepted.source,
+            changed_at=self._means.clock() if changed_at is None else changed_at,
         )
+        self._held = None
         if not self._means.board.publish(self._key, snapshot, accepted.confirmed_at):
             return
         self._accepted = accepted
@@ -252,48 +259,29 @@ class Intake:
             self._cohorts.need(deployment.key, compiled.targets)
         self._tell_missing()
 
-    async def _missing_others(self) -> None:
-        await self._cohorts.moved(self._targets_in_force, self._teller.told_missing)
-
-    async def _comes_first(self, what: Coroutine[Any, Any, None]) -> bool:
-        """Wait until `what` has happened; False when another body came into force meanwhile."""
-        waiting = tasks.start("cohorts", what)
-        news = tasks.start("news", _set(self._news))
-        try:
-            await asyncio.wait((waiting, news), return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                return False
-            waiting.result()
-            return True
-        finally:
-            await tasks.stop(waiting, news)
-
     async def _finish(self, accepted: Accepted) -> None:
+        """Put in force what need not wait any more."""
         async with self._turn:
-            if self._accepted is accepted:
-                now = self._means.clock()
-                accepted.waiting = NOTHING
-                self.restored = False
-                self._put_in_force(accepted.compiled, accepted, changed_at=now)
+            if self._accepted is not accepted:
+                return
+            held = self._held
+            if held not in (None, accepted) and self._cohorts.pending(accepted.targets):
+                assert held is not None
+                # It goes on waiting in name, so that nothing that the newer body needs is let go.
+                self._put_in_force(held.compiled, held)
+                await self._accept(accepted)
+                return
+            accepted.waiting = NOTHING
+            self.restored = self.restored and held is accepted
+            self._put_in_force(accepted.compiled, accepted)
 
     def _tell_missing(self) -> None:
         self._teller.missing(self.missing())
 
     async def compile(self, body: bytes) -> CompiledDeployment:
-        """Compile a body, given what is in force; raise `UpstreamGarbled` if it is no array."""
-        snapshot = self._slot.snapshot
-        before = snapshot.compiled if snapshot else None
-        began = time.perf_counter()
-        try:
-            compiled = await asyncio.to_thread(compile_beside, body, before, self._regex_timeout)
-        except ValueError as error:
-            raise UpstreamGarbled("the flag configs are not a JSON array") from error
-        self._means.metrics.compile_seconds.observe(time.perf_counter() - began)
-        return compiled
+        """Compile a body, given what it follows; raise `UpstreamGarbled` if it is no array."""
+        metrics = self._means.metrics
+        return await compile_body(body, self._before, metrics.compile_seconds, self._regex_timeout)
 
     def _regex_timeout(self, flag_key: str) -> None:
         self._means.metrics.regex_timeouts.labels(flag_key).inc()
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()

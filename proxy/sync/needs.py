@@ -18,6 +18,9 @@ class Cohorts(Protocol):
     def pending(self, targets: frozenset[Target]) -> frozenset[Target]:
         """Return those worth waiting for: neither here nor given up."""
 
+    def rebuilding(self, targets: frozenset[Target]) -> frozenset[Target]:
+        """Return the pending ones that what was kept of them suffices for: nobody is asked."""
+
     async def settled(self, targets: frozenset[Target]) -> None:
         """Return when none of them is worth waiting for any more."""
 

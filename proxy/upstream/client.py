@@ -94,8 +94,13 @@ class UpstreamClient:
         *,
         headers: Mapping[str, str],
         query: Mapping[str, str] | None = None,
+        most_bytes: int | None = None,
     ) -> Answer:
-        """Get a 2xx answer (or 304, if `headers` ask for it); raise an `UpstreamError` else."""
+        """Get a 2xx answer (or 304, if `headers` ask for it); raise an `UpstreamError` else.
+
+        A body of more than `most_bytes` (by default, the client's own limit) is such an error.
+        """
+        limit = self._max_body_bytes if most_bytes is None else most_bytes
         with _translated():
             async with (
                 asyncio.timeout(self._deadlines.total),
@@ -104,9 +109,9 @@ class UpstreamClient:
                 unchanged = response.status == 304 and "If-None-Match" in headers
                 if not unchanged:
                     self._refuse_failure(response)
-                body, complete = await _read(response, self._max_body_bytes)
+                body, complete = await _read(response, limit)
         if not complete:
-            raise UpstreamGarbled(f"a body of more than {self._max_body_bytes} bytes")
+            raise UpstreamGarbled(f"a body of more than {limit} bytes")
         return Answer(status=response.status, headers=response.headers, body=body)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

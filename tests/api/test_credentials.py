@@ -10,6 +10,7 @@ from proxy.api.credentials import (
     Gate,
     ProjectGate,
     deployment_key,
+    openfeature_key,
     project_keys,
 )
 from proxy.api.messages import Response
@@ -42,6 +43,23 @@ PROJECTS = tuple(
 def test_the_key_is_what_follows_the_scheme(header: str, key: str) -> None:
     assert deployment_key({"authorization": header}) == key
     assert deployment_key({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"authorization": "Bearer abc"}, "abc"),
+        ({"authorization": " bEARER  abc "}, "abc"),
+        ({"x-api-key": " abc "}, "abc"),
+        ({"authorization": "Bearer abc", "x-api-key": "other"}, "abc"),
+        ({"authorization": "Bearer ", "x-api-key": "abc"}, "abc"),
+        ({"authorization": "Basic YTpi", "x-api-key": "abc"}, "abc"),
+        ({"authorization": "Api-Key abc"}, ""),
+        ({}, ""),
+    ],
+)
+def test_openfeature_gives_the_key_in_other_ways(headers: dict[str, str], key: str) -> None:
+    assert openfeature_key(headers) == key
 
 
 async def test_unknown_keys_wait_while_deployments_are_not_listed(log_lines: io.StringIO) -> None:

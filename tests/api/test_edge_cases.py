@@ -1,6 +1,6 @@
 """The table of edge cases that SDKs and users are known to send, each row by its number.
 
-Rows that belong to resources which are not served yet: 39 (exposures), 42 (the flag stream).
+A row that belongs to a resource with tests of its own: 39 (exposures).
 """
 
 import base64
@@ -16,6 +16,8 @@ from proxy.secret import Secret
 from proxy.settings.schema import Project
 from tests import builders
 from tests.api.stored import TARGET, ask, request, stored
+from tests.api.streaming import settings as streams
+from tests.api.streaming import streaming
 from tests.builders import API_KEY, KEY, flag
 from tests.serving import FLAGS, Served, encoded, read_answer, serving
 
@@ -354,6 +356,14 @@ async def test_row_41_cohorts_count_where_clients_are_trusted() -> None:
 
             assert answer.json["members"]["key"] == "on"
             assert served.tracked[-1].user["cohort_ids"].listed() == ["c1", "c2"]
+
+
+async def test_row_42_silence_on_a_stream_is_broken_by_the_exact_keep_alive() -> None:
+    """Every 15 seconds by default; the virtual clock of `test_stream_readers.py` shows that."""
+    async with streaming(settings=streams(keep_alive_millis=100)) as ours, ours.stream() as client:
+        await client.head()
+        await client.chunk()
+        assert await client.chunk() == b"data:  \n\n"
 
 
 async def test_row_43_a_gzipped_body(served: Served) -> None:

@@ -35,11 +35,11 @@ async def test_304_is_for_those_who_name_the_version(served: Served) -> None:
 
 
 async def test_web_delivery_never_leaks_the_raw_rules(served: Served) -> None:
-    answer = await served.get(FLAG_CONFIGS + "?delivery_method=web")
-
-    assert answer.status == 404
-    assert isinstance(answer.json, dict)
-    assert (await served.get(FLAG_CONFIGS + "?delivery_method=feature")).status == 200
+    for target in ("?delivery_method=web", "?v=0&delivery_method=web", "?delivery_method=%77eb"):
+        answer = await served.get(FLAG_CONFIGS + target)
+        assert (answer.status, answer.json) == (200, [])
+    for target in ("?delivery_method=feature", "?delivery_method=", "?x=delivery_method=web"):
+        assert (await served.get(FLAG_CONFIGS + target)).body == msgspec.json.encode(FLAGS)
 
 
 async def test_named_flags_come_with_their_dependencies(served: Served) -> None:

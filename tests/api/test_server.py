@@ -1,4 +1,5 @@
 import asyncio
+import copy
 import gzip
 import io
 from typing import Any, cast
@@ -406,7 +407,9 @@ async def test_an_error_of_ours_is_told_without_its_inside(
         slot = served.board.find(KEY)
         assert slot is not None
         assert slot.snapshot is not None
-        slot.snapshot = msgspec.structs.replace(slot.snapshot, compiled=None)
+        broken = copy.copy(slot.snapshot.compiled)
+        vars(broken)["evaluate"] = None
+        slot.snapshot = msgspec.structs.replace(slot.snapshot, compiled=broken)
 
         answer = await served.get("/sdk/v2/vardata", X_Amp_Exp_User=encoded({"user_id": "secret"}))
 

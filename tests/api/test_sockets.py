@@ -98,3 +98,24 @@ def test_where_the_option_does_not_exist_it_says_so(monkeypatch: pytest.MonkeyPa
     assert sockets.leave_little_unsent(left) is False
     left.close()
     right.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the options are Linux's")
+def test_of_who_stays_long_the_kernel_holds_little_and_notices_its_end() -> None:
+    (listener,) = sockets.bind("127.0.0.1", 0)
+    listener.listen()
+    with socket.create_connection(listener.getsockname()) as connected:
+        sockets.stay_long(connected)
+
+        assert connected.getsockopt(socket.IPPROTO_TCP, sockets.NOT_SENT_LOW_WATER) == 16_384
+        assert connected.getsockopt(socket.IPPROTO_TCP, sockets.USER_TIMEOUT) == 30_000
+    listener.close()
+
+
+def test_what_has_no_such_options_stays_without_them() -> None:
+    left, right = socket.socketpair()
+    for one in (left, right, None):
+        sockets.stay_long(one)
+    left.close()
+    right.close()
+    sockets.stay_long(left)

@@ -3,10 +3,12 @@
 import asyncio
 import io
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import pytest
@@ -14,8 +16,11 @@ import trustme
 
 from proxy.api.tls import RenewingTls
 from proxy.metrics import Metrics
+from proxy.settings.schema import Limits
 from proxy.settings.tls import Tls, TlsError, server_context
-from tests.serving import Served, serving
+from tests import builders
+from tests.builders import KEY, flag
+from tests.serving import Served, read_answer, serving
 
 
 class Files:
@@ -211,3 +216,32 @@ def test_mistakes_name_the_setting(files: Files, another: trustme.CA, tmp_path: 
         with pytest.raises(TlsError, match=reason) as caught:
             server_context(tls)
         assert caught.value.field == field
+
+
+async def test_who_does_not_read_is_cut_off_and_holds_little(
+    files: Files, authority: trustme.CA
+) -> None:
+    flags = [flag(f"flag-{n}", payload="x" * 10_000) for n in range(1000)]
+    chosen = builders.settings(limits=Limits(request_timeout_millis=1000))
+    context = RenewingTls(files.tls(), Metrics()).context
+    async with serving(flags, chosen, tls=context) as served:
+        raw = f"GET /sdk/v2/flags HTTP/1.1\r\nHost: p\r\nAuthorization: Api-Key {KEY}\r\n\r\n"
+        reader, writer = await asyncio.open_connection(
+            "localhost", served.port, ssl=trusting(authority), limit=2**24
+        )
+        writer.write(raw.encode())
+        assert (await read_answer(reader)).status == 200
+
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        tracemalloc.start()
+        try:
+            writer.write(raw.encode())
+            async with asyncio.timeout(30):
+                while served.server.connections_open():
+                    await asyncio.sleep(0)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        writer.transport.abort()
+
+    assert most < 4 * 2**20

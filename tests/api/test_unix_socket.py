@@ -2,6 +2,7 @@
 
 import socket
 import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import aiohttp
@@ -48,6 +49,21 @@ async def test_a_path_that_is_in_use_stays_whose_it_is(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="another program listens"):
             bound(path)
         assert await status_at(path) == 200
+
+
+def test_who_is_slow_to_accept_stays_whose_it_is_and_nobody_waits(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.sock"
+    with socket.socket(socket.AF_UNIX) as busy, ExitStack() as queue:
+        busy.bind(str(path))
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                knocking = queue.enter_context(socket.socket(socket.AF_UNIX))
+                knocking.setblocking(False)
+                knocking.connect(str(path))
+        with pytest.raises(OSError, match="another program listens"):
+            bound(path)
+    assert path.exists()
 
 
 def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class Pages(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: as long as it lives, it keeps an event loop running in this thread.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:

@@ -6,8 +6,6 @@ proxy's own evaluation, have to find that out.
 
 import json
 import logging
-import re
-import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -90,6 +88,8 @@ def python_config(pair: Pair, diary: Diary) -> official.LocalEvaluationConfig:
 def python_answers(pair: Pair, diary: Diary, *, streaming: bool = False) -> list[Variants]:
     config = python_config(pair, diary)
     config.stream_updates = streaming
+    # A machine that is busy with other things may take longer than this client's 1.5 seconds.
+    config.stream_flag_conn_timeout = 60_000
     with LocalEvaluationClient(SERVER_KEY, config) as client:
         client.start()
         users = [official.User(**deepcopy(user)) for user in USERS]
@@ -103,7 +103,11 @@ def test_python(pair: Pair, expected: list[Variants], streaming: bool) -> None:
     found = python_answers(pair, diary, streaming=streaming)
 
     assert differences(USERS, found, expected) == {}
-    assert diary.statuses() == ["200"] * len(COHORTS)
+    if streaming:
+        # It polls beside the stream when its threads overtake each other as it starts.
+        assert set(diary.statuses()) == {"200"}
+    else:
+        assert diary.statuses() == ["200"] * len(COHORTS)
 
 
 def test_python_gets_every_cohort_at_the_first_request(pair: Pair) -> None:
@@ -166,22 +170,6 @@ def test_node(pair: Pair, expected: list[Variants], streaming: bool) -> None:
     found = json.loads(run(["node", "node_clients.js"], job))
 
     assert differences(USERS, [held(variants) for variants in found], expected) == {}
-
-
-def go_version() -> tuple[int, ...]:
-    found = re.search(rb"go(\d+)\.(\d+)", run(["go", "version"], b""))
-    assert found is not None
-    return tuple(map(int, found.groups()))
-
-
-@pytest.fixture(scope="module")
-def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Nothing that CI can install brings a Go that is new enough.
-    if shutil.which("go") is None or go_version() < (1, 22):
-        pytest.skip("needs go 1.22 or newer")
-    program = tmp_path_factory.mktemp("go") / "client"
-    run(["go", "build", "-C", "go", "-o", str(program), "."], b"")
-    return program
 
 
 @pytest.mark.needs("go")

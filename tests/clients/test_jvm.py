@@ -9,11 +9,13 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from proxy.sandbox.server import API_KEY, SECRET_KEY, SERVER_KEY
 from tests.clients.cohorts import COHORTS, people
+from tests.clients.following import flag_file, followed, following, hears_of_every_change, survive
 from tests.clients.running import HERE, Variants, differences, held, run
 from tests.system.programs import Pair
 
@@ -97,3 +99,19 @@ def test_jvm_in_proxy_mode_asks_for_memberships_where_a_cohort_is_too_large_for_
     assert all(users == asked_amiss for users in different.values())
     without = found_by(jvm_client, pair, proxyMode=False, maxCohortSize=SMALL)
     assert "crowd" in differences(USERS, without, expected)
+
+
+def test_jvm_hears_of_every_change_by_the_stream(jvm_client: list[str], tmp_path: Path) -> None:
+    pair = Pair(tmp_path, flag_file("a"))
+    with (
+        pair.sandbox(),
+        pair.serve(),
+        following(jvm_client, followed(pair), tmp_path) as seen,
+    ):
+        hears_of_every_change(pair, seen)
+
+
+def test_jvm_survives_a_restart(jvm_client: list[str], tmp_path: Path) -> None:
+    pair = Pair(tmp_path, flag_file("a"))
+
+    survive(pair, following(jvm_client, followed(pair), tmp_path))

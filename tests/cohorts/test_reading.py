@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cohorts.reading import MOST_ID_BYTES, MOST_VALUE_BYTES, Body, member_ids
+from proxy.cohorts.reading import (
+    MOST_FIELDS,
+    MOST_ID_BYTES,
+    MOST_OTHER_BYTES,
+    MOST_VALUE_BYTES,
+    Body,
+    member_ids,
+)
 from proxy.errors import BodyBroken
 from tests.cohorts.bodies import Pieces, fields, read, text_of
 
@@ -258,6 +265,32 @@ def test_values_and_ids_are_bounded(piece: int) -> None:
             data = data.replace(b"0" * 4000, b"0" * (MOST_VALUE_BYTES + 1))
         with pytest.raises(BodyBroken, match="a value is longer"):
             read(data, piece)
+
+
+@pytest.mark.parametrize("name", ["n%d", "size", "\\u0073ize"])
+def test_fields_are_bounded_in_number_whether_they_are_known_or_not(name: str) -> None:
+    def text(count: int) -> bytes:
+        others = ",".join(f'"{name % n if "%" in name else name}":1' for n in range(count - 1))
+        return f'{{{others},"memberIds":["a"]}}'.encode()
+
+    assert read(text(MOST_FIELDS))[0] == ["a"]
+    with pytest.raises(BodyBroken, match=f"more than {MOST_FIELDS} fields"):
+        read(text(MOST_FIELDS + 1))
+
+
+@pytest.mark.parametrize("where", ["in a value", "in a name"])
+def test_what_stands_beside_the_members_is_bounded_in_all(where: str) -> None:
+    longest = "x" * (MOST_VALUE_BYTES - 2)
+    whole = MOST_OTHER_BYTES // MOST_VALUE_BYTES
+
+    def text(count: int) -> bytes:
+        parts = ("", longest) if where == "in a value" else (longest, "")
+        return "".join(f'"{parts[0]}":"{parts[1]}",' for _ in range(count)).encode()
+
+    some = b'{"memberIds":["a"],' + text(whole - 1) + b'"z":1}'
+    assert read(some)[0] == ["a"]
+    with pytest.raises(BodyBroken, match=f"more than {MOST_OTHER_BYTES} bytes beside"):
+        read(b'{"memberIds":["a"],' + text(whole) + b'"z":1}')
 
 
 @given(body=bodies(), piece=st.integers(100, 400))

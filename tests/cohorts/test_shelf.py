@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ class Maker:
             packed=folder / built.packed.name,
             packed_bytes=built.packed.size,
             plain_bytes=built.plain_bytes,
+            checksum=built.index.sha256,
         )
 
 
@@ -84,3 +86,44 @@ def test_a_dropped_cohort_has_no_members(made: Maker) -> None:
     shelf.drop(0, "one")
     assert shelf.get(0, "one") is None
     assert shelf.memberships(0, "User", "a").listed() == ["two"]
+
+
+def test_a_holding_stands_for_who_is_in_which_cohort(made: Maker) -> None:
+    here, there = Shelf(), Shelf()
+    assert here.holding(0).content == here.holding(1).content
+
+    here.put(0, made("one", ["a"]))
+    here.put(0, made("two", ["b"]))
+    there.put(5, made("gone", ["a"]))
+    there.put(5, made("two", ["b"]))
+    there.put(5, made("one", ["c"]))
+    there.put(5, made("one", ["a"]))
+    assert here.holding(0).content != there.holding(5).content
+    there.drop(5, "gone")
+
+    assert here.holding(0).content == there.holding(5).content
+    assert here.holding(1).content == 0
+
+
+def test_each_change_gives_another_holding(made: Maker) -> None:
+    shelf = Shelf()
+    first = made("one", ["a"])
+    seen = [shelf.holding(0)]
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: shelf.put(0, first),
+        lambda: shelf.put(0, first),
+        lambda: shelf.put(0, made("one", ["b"])),
+        lambda: shelf.put(0, made("one", ["b"], "org")),
+        lambda: shelf.put(0, made("two", [])),
+        lambda: shelf.drop(0, "two"),
+    )
+    for change in changes:
+        before = shelf.changes
+        change()
+        assert shelf.changes == before + 1
+        seen.append(shelf.holding(0))
+
+    assert len({id(one) for one in seen}) == len(seen)
+    assert len({one.content for one in seen}) == 5
+    shelf.drop(0, "two")
+    assert shelf.holding(0) is seen[-1]

@@ -11,8 +11,9 @@ import msgspec
 from proxy.errors import UpstreamUnavailable
 from proxy.evaluation.model import Flag, Segment, Variant
 from proxy.evaluation.outcomes import Outcome
+from proxy.events.bounds import Bounds
 from proxy.events.disk import PATIENCE_SECONDS, Disk
-from proxy.events.spool import Bounds, Spool
+from proxy.events.spool import Spool
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import SHORT_IDS, Receipt
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from proxy import tasks
+from proxy.events.bounds import Bounds
 from proxy.events.destinations import Destination, Pace, Way
 from proxy.events.event import Event
 from proxy.events.sender import Sender
-from proxy.events.spool import Bounds
 from proxy.events.tally import Tally
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits

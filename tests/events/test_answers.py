@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.events.answers import Verdict, judge
+from proxy.events.answers import LONGEST_HOLD_SECONDS, Verdict, judge
 from proxy.upstream.analytics import Receipt
 from tests.events.builders import receipt
 
@@ -18,13 +18,29 @@ def verdict(status: int, retry_after: float | None = None, **body: Any) -> Verdi
     return judge(receipt(status, retry_after, **body), BATCH, 15.0)
 
 
-@pytest.mark.parametrize("body", [b"", b"success", b"[1]", b'{"code":200,"events_ingested":0}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"success", b"[1]", b"[" * 5000, b"\xff\xfe", b'{"code":200,"events_ingested":0}'),
+        *(b'{"code":302}', b'{"code":true}', b'{"code":"400"}', b'{"code":4e2}', b'{"code":99999}'),
+    ],
+)
 def test_a_200_accepts_whatever_its_body_says(body: bytes) -> None:
     assert judge(Receipt(200, body), BATCH, 15.0) == Verdict(why="accepted", accepted=ALL)
 
 
-def test_a_page_in_upstreams_place_accepts_nothing() -> None:
-    found = judge(Receipt(200, b"\n<html>please log in</html>"), BATCH, 15.0)
+@pytest.mark.parametrize("code", [400, 413, 429, 500, 503])
+def test_a_failure_that_only_the_body_tells_is_one(code: int) -> None:
+    told = msgspec.json.encode({"code": code, "error": "no", "throttled_events": [1]})
+
+    assert judge(Receipt(200, told, 3.0), BATCH, 15.0) == judge(
+        Receipt(code, told, 3.0), BATCH, 15.0
+    )
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_page_in_upstreams_place_accepts_nothing(mark: bytes) -> None:
+    found = judge(Receipt(200, mark + b"\n<html>please log in</html>"), BATCH, 15.0)
 
     assert (found.accepted, found.resent, found.slower) == ((), ALL, True)
 
@@ -63,6 +79,13 @@ def test_a_hopeless_request_loses_all(body: dict[str, Any], reason: str) -> None
 
     assert found.dropped == dict.fromkeys(ALL, reason)
     assert found.slower
+
+
+@pytest.mark.parametrize("depth", range(900, 1000))
+def test_an_error_that_is_nested_deeply_is_no_error_of_ours(depth: int) -> None:
+    body = b'{"error":%b}' % (b"[" * depth + b"]" * depth)
+
+    assert judge(Receipt(400, body), BATCH, 15.0).resent == ALL
 
 
 @pytest.mark.parametrize(
@@ -145,6 +168,18 @@ def test_what_is_throttled_rests_a_little_even_if_upstream_asks_for_no_wait(stat
     found = verdict(status, 0.0, throttled_events=[0, 1, 2, 3])
 
     assert found.hold_seconds == 1.0
+
+
+def test_what_is_throttled_does_not_rest_for_hours() -> None:
+    assert verdict(429, 3600.0, throttled_events=[0]).hold_seconds == LONGEST_HOLD_SECONDS
+
+
+def test_an_event_that_cannot_be_read_is_nobody_that_upstream_named() -> None:
+    batch = [b"\xff", b'{"user_id":"\xff"}', b'{"user_id":"u"}']
+
+    found = judge(receipt(429, throttled_users={"u": 9}), batch, 15.0)
+
+    assert (found.held, found.resent) == ((2,), (0, 1))
 
 
 def test_a_413_asks_for_smaller_batches() -> None:

@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +19,13 @@ from proxy.events.queue import Queue
 from proxy.events.spool import Spool
 from proxy.events.worker import HANGS, OneThread
 from proxy.upstream.analytics import Limits
-from tests.events.builders import NOW, AtOnce, event, numbers, spool_in
+from tests.events.builders import NOW, event, numbers, spool_in
+from tests.events.hanging import Moody
 from tests.events.rig import rig
 from tests.events.rig import running as running_rig
 
 PATIENCE = 0.2  # virtual time does not run ahead of a disk that hangs
 WIDE = Limits(events=1000, size=1_000_000)
-
-
-class Moody(Executor):
-    """Does the work at once, or only when it is released."""
-
-    def __init__(self) -> None:
-        self.hangs = False
-        self._late: list[tuple[Future[Any], Callable[[], Any]]] = []
-
-    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        if not self.hangs:
-            return AtOnce().submit(job, *args, **kwargs)
-        future: Future[Any] = Future()
-        self._late.append((future, lambda: job(*args, **kwargs)))
-        return future
-
-    @property
-    def work(self) -> int:
-        return len(self._late)
-
-    async def release(self) -> None:
-        """Do what was left undone, and be well again; return when everybody knows."""
-        self.hangs = False
-        late, self._late = self._late, []
-        for future, job in late:
-            try:
-                future.set_result(job())
-            except Exception as error:
-                future.set_exception(error)
-        for _ in range(5):
-            await asyncio.sleep(0)
 
 
 async def opened(folder: Path, moody: Moody, **bounds: Any) -> tuple[Spool, Queue]:
@@ -171,7 +140,7 @@ async def test_a_disk_that_hangs_at_the_start_keeps_nobody_from_starting(tmp_pat
 @pytest.mark.looptime
 async def test_what_cannot_be_read_does_not_hold_up_what_is_in_memory(tmp_path: Path) -> None:
     moody = Moody()
-    spool, queue = await opened(tmp_path, moody)
+    spool, queue = await opened(tmp_path, moody, max_kept=0)
     offer(spool, queue, 1)
     await spool.commit()
     offer(spool, queue, 2)
@@ -189,7 +158,7 @@ async def test_what_cannot_be_read_does_not_hold_up_what_is_in_memory(tmp_path: 
 @pytest.mark.looptime
 async def test_whoever_gave_up_a_read_does_not_make_the_disk_hang(tmp_path: Path) -> None:
     moody = Moody()
-    spool, queue = await opened(tmp_path, moody)
+    spool, queue = await opened(tmp_path, moody, max_kept=0)
     offer(spool, queue, 1)
     await spool.commit()
     moody.hangs = True
@@ -204,6 +173,58 @@ async def test_whoever_gave_up_a_read_does_not_make_the_disk_hang(tmp_path: Path
 
     assert spool.is_on_disk()
     assert queue.in_memory() == 0
+    await spool.close()
+
+
+@pytest.mark.looptime
+async def test_a_commit_that_was_never_begun_is_not_taken_for_the_read_that_hung(
+    tmp_path: Path,
+) -> None:
+    moody = Moody()
+    spool, queue = await opened(tmp_path, moody, max_kept=0)
+    offer(spool, queue, 1)
+    await spool.commit()
+    moody.hangs = True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await take(spool, queue)
+    offer(spool, queue, 2)
+    await spool.commit()
+    assert spool.status()["why"] == HANGS
+    wrong: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+
+    await moody.release()
+
+    assert wrong == []
+    assert queue.in_memory() == 1
+    await asyncio.sleep(LONGEST_PAUSE)
+    await spool.commit()
+    assert queue.in_memory() == 0
+    await spool.close()
+    assert await left_in(tmp_path) == [1, 2]
+
+
+@pytest.mark.looptime
+async def test_beyond_the_end_that_was_set_nobody_waits_and_nothing_is_begun(
+    tmp_path: Path,
+) -> None:
+    moody = Moody()
+    spool, queue = await opened(tmp_path, moody)
+    began = now()
+    moody.hangs = True
+    offer(spool, queue, 1)
+    spool.end_by(began + 0.1)
+
+    await spool.commit()
+    await moody.release()
+    await spool.commit(at_once=True)
+
+    assert now() == began + 0.1
+    assert spool.status()["why"] == HANGS
+    spool.end_by(now() + 1)
+    await spool.commit(at_once=True)
+    assert spool.is_on_disk()
     await spool.close()
 
 

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.events.ingest import ENDPOINTS, Refusal, Upload, UploadRefused, ingested, read_upload
+from proxy.events.ingest import (
+    ENDPOINTS,
+    MOST_PARTS,
+    Refusal,
+    Upload,
+    UploadRefused,
+    ingested,
+    read_upload,
+)
 from proxy.events.received import Arrival
 from proxy.sandbox.ingest import Ingest
+from proxy.upstream.analytics import SHORT_IDS
 
 AT = 1_700_000_000_000
 KEY = "analytics-key"
@@ -49,7 +59,7 @@ def test_an_event_that_lacks_nothing_stays_as_it_came() -> None:
 
     body = b'{"api_key":"analytics-key","events":[%b , %b]}' % (raw, raw)
 
-    assert read(body) == Upload(3, [raw, raw], b"{}", len(body))
+    assert read(body) == Upload(3, [raw, raw], SHORT_IDS, len(body))
 
 
 @pytest.mark.parametrize("lacking", [{}, {"insert_id": None}, {"insert_id": ""}])
@@ -118,18 +128,32 @@ def test_the_remote_address_is_filled_in_where_an_event_asks_for_it() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"min_id_length": 1}, b'{"min_id_length":1}'),
         ({"min_id_length": 7, "other": [1]}, b'{"min_id_length":7}'),
-        ({"min_id_length": True}, b"{}"),
-        ({"min_id_length": -1}, b"{}"),
-        ({"min_id_length": "1"}, b"{}"),
-        ({}, b"{}"),
-        ([], b"{}"),
-        (None, b"{}"),
+        ({"min_id_length": 40}, b'{"min_id_length":36}'),
+        ({"min_id_length": True}, b'{"min_id_length":5}'),
+        ({"min_id_length": -1}, b'{"min_id_length":5}'),
+        ({"min_id_length": "1"}, b'{"min_id_length":5}'),
+        ({}, b'{"min_id_length":5}'),
+        ([], b'{"min_id_length":5}'),
+        (None, b'{"min_id_length":5}'),
     ],
 )
-def test_only_the_least_length_of_ids_is_kept_of_the_options(options: Any, expected: bytes) -> None:
-    assert read(upload(event(), options=options)).options == expected
+def test_a_short_id_that_is_forgiven_goes_on_as_the_client_wants_it(
+    options: Any, expected: bytes
+) -> None:
+    good = "somebody" * 5
+    body = upload(event(user_id=good), event(user_id=good, device_id="d"), options=options)
+
+    assert read(body, "/batch").options == expected
+
+
+@pytest.mark.parametrize("options", [{"min_id_length": 8}, {"min_id_length": 2}, {}, None])
+def test_events_without_short_ids_need_no_options_of_their_own(options: Any) -> None:
+    body = upload(
+        event(), event(device_id=1234567.5), event(device_id="anonymous"), options=options
+    )
+
+    assert read(body, "/batch").options == SHORT_IDS
 
 
 def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_stays() -> None:
@@ -142,7 +166,35 @@ def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_stays() -> None:
 
 
 def test_an_empty_upload_is_taken() -> None:
-    assert read(upload()) == Upload(3, [], b"{}", len(upload()))
+    assert read(upload()) == Upload(3, [], SHORT_IDS, len(upload()))
+
+
+MOST_BYTES = ENDPOINTS["/batch"].most_bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"events":[%b0]}' % (b"0," * (MOST_BYTES // 2 - 20)),
+        b'{"events":[%b]}' % (b"[" * (MOST_PARTS + 1) + b"]" * (MOST_PARTS + 1)),
+        b'{"api_key":"\\ud800%b"}' % (b"\\n" * (MOST_PARTS + 1)),
+        b'{"api_key":"%b"}' % (b"\\ud800" * (MOST_PARTS + 1)),
+    ],
+    ids=["zeros", "arrays", "escapes", "halves of pairs"],
+)
+def test_what_would_take_much_more_room_to_read_than_to_send_is_too_large(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert refusal(body, "/batch") == Refusal(code=413, error="Payload too large")
+        assert tracemalloc.get_traced_memory()[1] < 2 * MOST_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_as_many_values_as_many_large_events_have_are_taken() -> None:
+    large = event(event_properties={f"name {number}": number for number in range(120)})
+
+    assert len(read(upload(*[large] * 2000), "/batch").events) == 2000
 
 
 def test_the_answer_has_the_four_members_that_clients_read() -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.events.event import RECORD_BYTES, Event, Slip
-from proxy.events.queue import Lane, Queue
+from proxy.events.lane import Lane
+from proxy.events.queue import Queue
 from proxy.upstream.analytics import Limits
 
 WIDE = Limits(events=1000, size=1_000_000)
@@ -94,11 +95,11 @@ def test_the_old_expire_save_those_on_their_way() -> None:
 
 def test_what_was_settled_while_it_was_written_is_deleted_from_disk_afterwards() -> None:
     queue, _ = filled(b"a", b"b")
-    batch = take(queue, queue.live)
+    take(queue, queue.live)
     queue.begin_write(2)
 
     queue.settle([1])
-    queue.written(batch, [])
+    queue.written([1, 2], [])
 
     assert queue.gone == {1}
     assert (queue.count, queue.in_memory()) == (1, 0)
@@ -127,9 +128,9 @@ def test_what_is_being_written_is_not_dropped() -> None:
 
 def test_a_lost_disk_costs_what_was_on_it_and_was_not_on_its_way() -> None:
     queue, lost = filled(b"a", b"b", b"c")
-    on_disk = take(queue, queue.live, last=2)
+    take(queue, queue.live, last=2)
     queue.begin_write(2)
-    queue.written(on_disk, [])
+    queue.written([1, 2], [])
     queue.release([2])
 
     queue.lost_the_disk()
@@ -139,6 +140,69 @@ def test_a_lost_disk_costs_what_was_on_it_and_was_not_on_its_way() -> None:
     queue.settle([1])
     assert bodies_of(take(queue, queue.live)) == [b"c"]
     assert queue.size == len(b"c") + RECORD_BYTES
+
+
+def on_disk(queue: Queue, last: int) -> None:
+    """Let what is in memory up to a number be written."""
+    events = [event for event in queue.unwritten() if event.number <= last]
+    queue.begin_write(last)
+    queue.written([event.number for event in events], [])
+
+
+def test_what_comes_back_when_the_disk_is_lost_is_lost_as_well() -> None:
+    queue, lost = filled(b"a", b"b", b"c")
+    take(queue, queue.live, last=2)
+    on_disk(queue, 2)
+    queue.lost_the_disk()
+
+    assert not queue.release([1])
+    queue.settle([2])
+
+    assert lost == [("damaged", 1)]
+    assert (queue.count, queue.live.count, queue.in_memory()) == (1, 1, 1)
+    assert queue.size == len(b"c") + RECORD_BYTES
+    assert not queue.gone, "in a new file the number may be somebody else's"
+    assert not queue.has_on_disk()
+
+
+def test_what_is_lent_when_the_disk_is_lost_is_lost_when_all_is_given_up() -> None:
+    queue, lost = filled(b"a")
+    take(queue, queue.live)
+    on_disk(queue, 1)
+    queue.lost_the_disk()
+
+    queue.give_up()
+
+    assert lost == [("damaged", 1)]
+    assert (queue.count, queue.size) == (0, 0)
+
+
+def test_only_what_is_in_memory_and_at_rest_can_be_withdrawn() -> None:
+    queue, lost = filled(b"a", b"b", b"c", b"d", b"e")
+    on_disk(queue, 1)
+    queue.begin_write(2)
+    batch = queue.batch(queue.live, 3, WIDE, [])
+    queue.lend([event for event in batch if event.number == 3])
+
+    assert queue.withdraw(range(1, 6)) == 2
+
+    assert (queue.count, queue.live.count, queue.in_memory()) == (3, 2, 2)
+    assert lost == []
+
+
+def test_what_is_written_after_it_was_given_up_stays_on_disk() -> None:
+    queue, lost = filled(b"a", b"b")
+    queue.begin_write(1)
+    counted: list[int] = []
+    queue.on_written = counted.append
+
+    assert queue.give_up() == 2
+    queue.written([1], [])
+    queue.written([2], [])
+
+    assert [reason for reason, _ in lost] == ["stopped", "stopped"]
+    assert not queue.gone
+    assert (queue.count, queue.size, counted) == (0, 0, [0, 0])
 
 
 def test_an_answer_for_what_was_given_up_changes_nothing() -> None:

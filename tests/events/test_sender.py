@@ -1,14 +1,17 @@
 """One project's events in virtual time: an hour takes a millisecond."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.events.answers import LONGEST_HOLD_SECONDS
 from proxy.upstream.analytics import Limits, Receipt
 from tests.events.builders import NOW, numbers, receipt
 from tests.events.rig import HOUR, rig, running
@@ -142,6 +145,67 @@ async def test_throttled_events_rest_while_the_others_go() -> None:
 
     assert one.upstream.diary == [(0, [0, 1, 2]), (0, [2]), (15, [0, 1])]
     assert one.tally.counts()["held"] == 2
+
+
+def throttled(bodies: Sequence[bytes]) -> Receipt:
+    return receipt(429, 3600.0, throttled_events=list(range(len(bodies))))
+
+
+@pytest.mark.looptime
+async def test_throttled_events_do_not_pile_up(tmp_path: Path) -> None:
+    small = Limits(events=10, size=1_000_000)
+    bound = 200_000
+    one = rig(throttled, folder=tmp_path, limits=small, threshold=5, max_bytes=bound)
+
+    async with running(one):
+        for _ in range(150):
+            one.offer(20)
+            await asyncio.sleep(1)
+        assert len(one.upstream.diary) == 2, "two batches are held, and upstream is left alone"
+        assert one.sender.status()["pending_bytes"] <= bound
+        assert one.spool.status()["used_bytes"] <= bound
+        one.upstream.script = [receipt(200)]
+        await asyncio.sleep(LONGEST_HOLD_SECONDS)
+    await one.spool.close()
+
+    assert set(one.dropped) == {"full"}
+    assert len(one.upstream.accepted) == one.made - one.dropped["full"]
+    assert set(one.upstream.accepted) >= {0, 1, 2, one.made - 1}
+
+
+@pytest.mark.looptime
+async def test_a_few_throttled_events_hold_nobody_up() -> None:
+    def throttle_three(bodies: Sequence[bytes]) -> Receipt:
+        held = [place for place, number in enumerate(numbers(bodies)) if number < 3]
+        return receipt(429, 3600.0, throttled_events=held) if held else receipt(200)
+
+    one = rig(throttle_three, threshold=10)
+
+    async with running(one):
+        for _ in range(20):
+            one.offer(10)
+            await asyncio.sleep(1)
+
+    assert sorted(one.upstream.accepted) == [*range(3, 200)]
+
+
+@pytest.mark.looptime
+async def test_trouble_that_comes_and_goes_does_not_flood_the_log(
+    log_lines: list[MutableMapping[str, Any]],
+) -> None:
+    one = rig(threshold=1)
+    one.upstream.script = [receipt(500), receipt(200)] * 2000
+
+    async with running(one):
+        for _ in range(500):
+            one.offer(1)
+            await asyncio.sleep(0.5)
+
+    said = [
+        (line["event"], line["log_level"]) for line in log_lines if line["log_level"] != "debug"
+    ]
+    assert said.count(("events not accepted", "warning")) in (4, 5), "once a minute"
+    assert said.count(("events are accepted again", "info")) in (4, 5)
 
 
 @pytest.mark.looptime

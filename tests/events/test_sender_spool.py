@@ -1,6 +1,7 @@
 """Sender and spool together: outages, restarts and backlogs, in virtual time."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -8,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from proxy import tasks
 from proxy.events.destinations import Pace
+from proxy.events.disk import PATIENCE_SECONDS
 from proxy.events.event import EXPOSURE
+from proxy.events.spool_folder import NAME
+from proxy.events.spool_statements import PAGE_BYTES
 from proxy.upstream.analytics import SHORT_IDS, Limits, Receipt
 from tests.events.builders import NOW, numbers, receipt
+from tests.events.hanging import Moody
 from tests.events.rig import HOUR, Rig, rig, running
 
 SMALL = Limits(events=100, size=1_000_000)
@@ -186,6 +192,99 @@ async def test_a_crash_before_the_answer_was_taken_sends_the_same_again(tmp_path
     await again.spool.close()
 
     assert again.upstream.batches == one.upstream.batches == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.looptime
+async def test_a_backlog_that_begins_while_halves_are_looked_for_stops_nobody(
+    tmp_path: Path,
+) -> None:
+    disk = Moody()
+    two = Limits(events=2, size=1_000_000)
+    one = rig(
+        receipt(400),
+        receipt(200),
+        folder=tmp_path,
+        executor=disk,
+        limits=two,
+        threshold=2,
+        seconds=1.0,
+        max_kept=0,
+    )
+    async with running(one):
+        one.offer(2)
+        await asyncio.sleep(0.5)  # they are on disk, and on their way
+        disk.hangs = True
+        await asyncio.sleep(1)  # refused, and looked for on disk
+        one.offer(10)
+        await asyncio.sleep(PATIENCE_SECONDS)
+        await disk.release()
+        await asyncio.sleep(120)
+        assert sorted(one.upstream.accepted) == [*range(12)]
+        assert len(one.sender) == 0
+    await one.spool.close()
+
+
+@pytest.mark.looptime
+async def test_what_is_taken_while_a_backlog_begins_is_taken_once(tmp_path: Path) -> None:
+    disk = Moody()
+    two = Limits(events=2, size=1_000_000)
+    one = rig(folder=tmp_path, executor=disk, limits=two, threshold=100, max_kept=0)
+    await one.spool.open()
+    queue = one.sender._queue
+    one.offer(1)
+    await one.spool.commit()
+    one.offer(3)
+    early = list(queue.unwritten())[:1]
+    queue.lend(early)
+    disk.hangs = True
+    taking = tasks.start("take", one.spool.take(queue, queue.live, two))
+    await asyncio.sleep(1)
+
+    one.offer(8)  # most of it is a backlog now
+    one.spool.settle(queue, early)
+    await disk.release()
+
+    batches = [early, await taking]
+    batches += [await one.spool.take(queue, queue.backlog, two) for _ in range(6)]
+    batches += [await one.spool.take(queue, queue.live, two) for _ in range(3)]
+    assert sorted(numbers([one.body for batch in batches for one in batch])) == [*range(12)]
+    assert (queue.live.count, queue.backlog.count, queue.count) == (0, 0, 11)
+    await one.spool.close()
+
+
+@pytest.mark.looptime
+async def test_events_that_come_back_when_their_disk_is_lost_are_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    one = rig(None, folder=tmp_path)
+    one.offer(300, size=9000)
+    await one.spool.close()
+    spoil(tmp_path)
+
+    two = Limits(events=2, size=1_000_000)
+    held = receipt(429, HOUR, throttled_events=[0, 1])
+    one = rig(held, receipt(200), folder=tmp_path, limits=two)
+    one.made = 300
+    async with running(one):
+        await asyncio.sleep(600)
+        status = one.sender.status()
+        one.offer(1)
+        await asyncio.sleep(30)
+    await one.spool.close()
+
+    sent = len(one.upstream.accepted)
+    assert 1 < sent < 200
+    assert one.dropped == {"damaged": 301 - sent}
+    assert one.upstream.accepted[-1] == 300
+    assert (status["pending"], status["next_attempt_in_seconds"]) == (0, None)
+
+
+def spoil(folder: Path) -> None:
+    """Leave the first events of a spool whole, and nothing else."""
+    path = folder / NAME
+    with path.open("r+b") as file:
+        file.seek(40 * PAGE_BYTES)
+        file.write(os.urandom(path.stat().st_size - 40 * PAGE_BYTES))
 
 
 @pytest.mark.looptime

@@ -10,8 +10,8 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,10 +25,10 @@ from proxy import tasks
 from proxy.events.event import RECORD_BYTES, Event, Slip
 from proxy.events.queue import Queue
 from proxy.events.spool import Spool
-from proxy.events.spool_file import DAMAGED_NAME, NAME
+from proxy.events.spool_folder import DAMAGED_NAME, NAME
 from proxy.metrics import Metrics
 from proxy.upstream.analytics import Limits
-from tests.events.builders import NOW, event, numbers, spool_in
+from tests.events.builders import NOW, AtOnce, event, numbers, spool_in
 
 WIDE = Limits(events=100_000, size=2**30)
 MEBIBYTE = 1_048_576
@@ -249,6 +249,31 @@ async def test_what_is_too_old_goes_wherever_it_is(tmp_path: Path) -> None:
     await again.close()
 
 
+@pytest.mark.looptime
+async def test_a_clock_that_is_put_forward_costs_no_event(tmp_path: Path) -> None:
+    ahead = 0.0
+
+    def wall() -> float:
+        return NOW + asyncio.get_running_loop().time() + ahead
+
+    spool, queue, lost = await opened(tmp_path, wall=wall)
+    running = tasks.start("spool", spool.run())
+    spool.offer(queue, draft(1, at=wall()))
+    await asyncio.sleep(1)
+
+    ahead = 10 * 86_400.0
+    spool.offer(queue, draft(2, at=wall()))
+    await asyncio.sleep(600)
+    ahead = -86_400.0
+    spool.offer(queue, draft(3, at=wall()))
+    await asyncio.sleep(600)
+
+    assert lost.by_reason == {}
+    assert queue.count == 3
+    await tasks.stop(running)
+    await spool.close()
+
+
 async def test_events_of_a_project_that_is_not_configured_stay(tmp_path: Path) -> None:
     spool, queue, _ = await opened(tmp_path)
     spool.offer(queue, draft(1))
@@ -297,6 +322,45 @@ async def test_a_file_that_cannot_be_set_aside_leaves_events_in_memory(
     assert queue.in_memory() == 1
     assert any(line["event"] == "the damaged spool cannot be set aside" for line in log_lines)
     await spool.close()
+
+
+@pytest.mark.looptime
+async def test_a_disk_that_spoils_each_new_file_is_not_asked_without_end(tmp_path: Path) -> None:
+    class Spoiling(AtOnce):
+        asked = 0
+
+        def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            self.asked += 1
+            (tmp_path / NAME).write_bytes(b"garbage" * 5000)
+            return super().submit(job, *args, **kwargs)
+
+    spoiling = Spoiling()
+    spool, queue, _ = await opened(tmp_path, executor=spoiling, commit_seconds=0.0)
+    running = tasks.start("spool", spool.run())
+    spool.offer(queue, draft(1))
+
+    await asyncio.sleep(300)
+
+    assert spoiling.asked < 100
+    assert queue.in_memory() == 1
+    await tasks.stop(running)
+    await spool.close()
+
+
+async def test_losses_of_strangers_are_told_once_a_minute(
+    tmp_path: Path, log_lines: list[dict[str, Any]]
+) -> None:
+    spool, _, _ = await opened(None, max_memory=1000)
+    stranger = spool.queue("of a project that is gone")
+    for number in range(100):
+        spool.offer(stranger, draft(number, size=500))
+        spool.measure()
+
+    told = [line for line in log_lines if line["event"] == "events lost"]
+    assert [(line["project"], line["full"]) for line in told] == [(stranger.label, 1)]
+    await spool.close()
+    told = [line for line in log_lines if line["event"] == "events lost"]
+    assert sum(line["full"] for line in told) == 99
 
 
 async def test_a_file_that_goes_bad_costs_what_was_in_it_and_no_more(tmp_path: Path) -> None:

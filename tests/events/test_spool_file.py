@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from proxy.errors import SpoolDamaged, SpoolUnusable
 from proxy.events.event import RECORD_BYTES, Event
-from proxy.events.spool_file import DAMAGED_NAME, NAME, Change, SpoolFile, set_aside
+from proxy.events.spool_file import Change, SpoolFile
+from proxy.events.spool_folder import DAMAGED_NAME, NAME, set_aside
 from proxy.upstream.analytics import Limits
 
 WIDE = Limits(events=1000, size=1_000_000)
@@ -180,11 +182,116 @@ def test_a_failed_commit_changes_nothing(tmp_path: Path) -> None:
         file.commit(change(made(1)))
 
         with pytest.raises(SpoolUnusable):
-            file.commit(change(made(2), made(1), removed=[]))
+            file.commit(change(made(2), made(3, kind=None)))
 
         assert numbers(read(file)) == [1]
         file.commit(change(made(2)))
         assert numbers(read(file)) == [1, 2]
+
+
+class Failing(sqlite3.Connection):
+    """A disk that fails at the statements that it is told to fail at."""
+
+    fails_at: tuple[str, ...] = ()
+    done_all_the_same = False
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql.startswith(self.fails_at or ("nothing",)):
+            if self.done_all_the_same:
+                super().execute(sql, *values)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return super().execute(sql, *values)
+
+
+@contextmanager
+def failing(folder: Path) -> Iterator[tuple[SpoolFile, Failing]]:
+    with opened(folder):
+        pass
+    connection = sqlite3.connect(folder / NAME, isolation_level=None, factory=Failing)
+    connection.text_factory = bytes
+    try:
+        yield SpoolFile(connection), connection
+    finally:
+        connection.close()
+
+
+def test_what_could_not_be_undone_is_undone_later(tmp_path: Path) -> None:
+    with failing(tmp_path) as (file, disk):
+        file.commit(change(made(1)))
+        disk.fails_at = ("COMMIT", "ROLLBACK")
+        with pytest.raises(SpoolUnusable, match="the disk fails"):
+            file.commit(change(made(2), removed=[1]))
+        disk.fails_at = ()
+
+        assert numbers(read(file)) == [1]
+        file.commit(change(made(3)))
+        assert numbers(read(file)) == [1, 3]
+
+
+def test_what_is_on_disk_though_it_could_not_be_is_nobodys(tmp_path: Path) -> None:
+    with failing(tmp_path) as (file, disk):
+        file.commit(change(made(1)))
+        disk.fails_at, disk.done_all_the_same = ("COMMIT",), True
+        with pytest.raises(SpoolUnusable):
+            file.commit(change(made(2), made(3)))
+        disk.fails_at = ()
+
+        assert numbers(read(file)) == [1], "the others are in memory"
+        assert file.commit(change(made(3))).lost == []
+        assert numbers(read(file)) == [1, 3]
+        assert file.commit(change(max_bytes=0)).lost[-1][2].number == 3
+
+
+@pytest.mark.parametrize("column", ["options", "kind", "project"])
+def test_text_that_is_none_is_damage(tmp_path: Path, column: str) -> None:
+    with opened(tmp_path) as file:
+        file.commit(change(made(1)))
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute(f"UPDATE event SET {column} = CAST(x'ff' AS TEXT)")
+    connection.commit()
+    connection.close()
+
+    with opened(tmp_path) as file:
+        look = file.found if column == "project" else partial(read, file)
+        with pytest.raises(SpoolDamaged):
+            look()
+
+
+def test_rights_of_others_are_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "events"
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    with opened(folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("foreign", ["data", "data/events"])
+def test_what_belongs_to_somebody_else_is_not_used(tmp_path: Path, foreign: str) -> None:
+    folder = tmp_path / "data" / "events"
+    (tmp_path / foreign).mkdir(parents=True)
+    try:
+        os.chown(tmp_path / foreign, 12345, -1)
+    except PermissionError:
+        pytest.skip("needs root")
+
+    with pytest.raises(SpoolUnusable, match="it belongs to user 12345 and not to user 0"):
+        SpoolFile.open(folder)
+
+    assert not (folder / NAME).exists()
+
+
+def test_a_link_in_the_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "events").symlink_to("elsewhere")
+
+    with pytest.raises(SpoolUnusable, match="Not a directory"):
+        SpoolFile.open(tmp_path / "events")
+
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:

@@ -270,10 +270,9 @@ async def test_what_is_fresh_is_bounded(up: FakeUpstream, client: UpstreamClient
     for number in range(MOST_FRESH + 10):
         tracker.track(0, user(number), OUTCOMES, NOW)
 
-    assert tracker.status()[0]["pending"] == 10
+    assert (tracker.status()[0]["pending"], tracker.status()[0]["fresh"]) == (10, MOST_FRESH)
     tracker.measure()
-    sample = tracker_metric(tracker, "events_pending", project="key-one")
-    assert sample == MOST_FRESH + 10
+    assert tracker_metric(tracker, "events_pending", project="key-one") == 10
 
 
 def tracker_metric(tracker: Tracker, name: str, **labels: str) -> float | None:
@@ -353,7 +352,6 @@ async def test_nothing_is_lost_while_upstream_is_away(
     amplitude = Amplitude()
     up.on("POST", "/batch", by_request(amplitude))
     tracker = tracker_to(up, client)
-    port = int(up.url.rpartition(":")[2])
     await up.close()
 
     async with running(tracker):
@@ -361,7 +359,7 @@ async def test_nothing_is_lost_while_upstream_is_away(
             tracker.track(number % 2, user(number), OUTCOMES, NOW)
         await wait_until(lambda: tracker.status()[1]["failures_in_a_row"] > 3)
         assert up.requests == []
-        await up.open(port)
+        await up.open()
         await wait_until(lambda: len(amplitude.accepted) == 50)
 
     assert set(amplitude.accepted.values()) == {1}

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from proxy import tasks
+from proxy.errors import SpoolUnusable
 from proxy.events.destinations import Destination, Way, destinations
 from proxy.events.event import RECORD_BYTES
 from proxy.events.ingest import Upload
@@ -23,7 +25,7 @@ from proxy.settings.schema import Project, Settings
 from proxy.settings.zones import Urls
 from proxy.upstream.analytics import Limits
 from proxy.upstream.client import UpstreamClient
-from tests.events.builders import NOW, Upstream, outcome, spool_in
+from tests.events.builders import NOW, AtOnce, Upstream, outcome, spool_in
 from tests.fakes.upstream import FakeUpstream, answer, json_answer
 
 KEYS = ("first-key", "second-key", "first-key")
@@ -54,11 +56,17 @@ class Desk:
             clock=lambda: NOW,
             chance=lambda: 0.001,
         )
-        self.uploads = Uploads(PROJECTS, self.tracker, clock=lambda: NOW)
+        self.metrics = Metrics()
+        self.uploads = Uploads(PROJECTS, self.tracker, self.metrics.rejected, clock=lambda: NOW)
 
     async def post(self, raw: bytes, path: str = "/batch") -> tuple[int, Any]:
         status, text = await self.uploads.keep(self.uploads.read(path, raw, None))
         return status, msgspec.json.decode(text)
+
+    def rejected(self) -> dict[str, float]:
+        [family] = self.metrics.rejected.collect()
+        counted = (one for one in family.samples if one.name.endswith("_total"))
+        return {one.labels["reason"]: one.value for one in counted}
 
     def pending(self) -> int:
         return sum(project["pending"] for project in self.tracker.status())
@@ -114,7 +122,7 @@ async def test_the_events_arrive_for_their_project_with_their_options(
         first = body(event(user_id="a", n=1.0, insert_id=None), options={"min_id_length": 1})
         await desk.post(first)
         await up.received(1, "/batch")
-        await desk.post(body(event(time=5, ip="$remote"), api_key="first-key"))
+        await desk.post(body(event(time=5, ip="$remote", device_id="d"), api_key="first-key"))
         await up.received(2, "/batch")
     finally:
         await tasks.stop(loop)
@@ -125,10 +133,10 @@ async def test_the_events_arrive_for_their_project_with_their_options(
     [one] = mine["events"]
     assert (one["user_id"], one["time"]) == ("a", NOW * 1000)
     assert len(one["insert_id"]) == 36
-    assert (others["api_key"], others["options"]) == ("first-key", {})
-    assert others["events"] == [event(time=5, ip="$remote")]
+    assert (others["api_key"], others["options"]) == ("first-key", {"min_id_length": 5})
+    assert others["events"] == [event(time=5, ip="$remote", device_id="d")]
     counts = [project["counts"] for project in desk.tracker.status()]
-    assert [(one["offered"], one["sent"]) for one in counts] == [(1, 1), (1, 1), (0, 0)]
+    assert [(one["accepted"], one["sent"]) for one in counts] == [(1, 1), (1, 1), (0, 0)]
 
 
 async def test_a_refusal_keeps_nothing(desk: Desk) -> None:
@@ -215,16 +223,117 @@ async def test_an_upload_waits_for_the_commit_that_makes_room(
     assert desk.pending() == statuses.count(200)
 
 
+def nowhere(folder: Path | None, **given: Any) -> Desk:
+    """A desk whose events go to an upstream that is not on the network."""
+    way = Way(limits=Limits(events=10, size=10_000))
+    return Desk([Destination(key, key, way, Upstream()) for key in KEYS], folder, **given)
+
+
+def books(desk: Desk) -> tuple[int, int, int]:
+    """What was accepted and withdrawn of the second project's events, and what is pending."""
+    one = desk.tracker.status()[1]
+    return one["counts"]["accepted"], one["counts"]["withdrawn"], one["pending"]
+
+
 @pytest.mark.looptime
 async def test_events_that_are_not_on_disk_in_time_are_no_200(tmp_path: Path) -> None:
-    way = Way(limits=Limits(events=10, size=10_000))
-    desk = Desk([Destination(key, key, way, Upstream()) for key in KEYS], tmp_path)
+    desk = nowhere(tmp_path)
     began = asyncio.get_running_loop().time()
 
     status, said = await desk.post(body(event()))  # nobody commits
 
     assert (status, said["error"]) == (503, "The events are not on disk yet")
     assert asyncio.get_running_loop().time() - began == pytest.approx(PATIENCE_SECONDS, abs=0.1)
+    assert books(desk) == (1, 1, 0), "who sends them again must not find them told twice"
+
+
+async def test_a_disk_that_fails_is_no_reason_to_refuse_what_memory_can_hold(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "data").write_text("in the way")
+    desk = nowhere(tmp_path / "data" / "events")
+
+    async with desk.committing():
+        status, _ = await desk.post(body(event()))
+
+    assert status == 200
+    assert books(desk) == (1, 0, 1)
+
+
+async def test_whoever_wants_events_on_disk_first_takes_none_while_it_fails(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "data").write_text("in the way")
+    desk = nowhere(tmp_path / "data" / "events", commit_seconds=0.0)
+
+    async with desk.committing():
+        refused = [await desk.post(body(event())) for _ in range(2)]
+        (tmp_path / "data").unlink()
+        await desk.spool.commit(at_once=True)
+        taken, _ = await desk.post(body(event()))
+
+    assert refused == [(503, {"code": 503, "error": "The events are not on disk yet"})] * 2
+    assert taken == 200
+    assert books(desk) == (1, 0, 1)
+
+
+class FailsOnce(AtOnce):
+    """A disk that does not do the next piece of work when it is told so."""
+
+    fails = False
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.fails:
+            self.fails = False
+            future: Future[Any] = Future()
+            future.set_exception(SpoolUnusable("the disk is full"))
+            return future
+        return super().submit(job, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("strict", "status"), [(True, 503), (False, 200)])
+async def test_a_disk_that_fails_at_this_very_upload(
+    tmp_path: Path, strict: bool, status: int
+) -> None:
+    disk = FailsOnce()
+    desk = nowhere(tmp_path, executor=disk, commit_seconds=0.0 if strict else 0.001)
+
+    async with desk.committing():
+        disk.fails = True
+        found, _ = await desk.post(body(event()))
+
+        assert found == status
+        assert books(desk) == ((1, 1, 0) if strict else (1, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (body(event(), api_key="nobody's"), "unknown_project"),
+        (body({"event_type": "seen"}), "invalid_events"),
+        (body(event(time="now")), "invalid_events"),
+        (body(event(user_id="x")), "invalid_events"),
+        (b"{", "malformed"),
+        (b'{"api_key":"second-key"}', "malformed"),
+        (body(*[event()] * 2001), "body_too_large"),
+    ],
+)
+async def test_refusals_are_counted_by_reason(raw: bytes, reason: str) -> None:
+    desk = nowhere(None)
+
+    await desk.post(raw)
+    await desk.post(raw)
+
+    assert desk.rejected() == {reason: 2}
+
+
+async def test_what_finds_no_room_is_counted_too() -> None:
+    desk = nowhere(None, max_memory=10_000)
+
+    statuses = [(await desk.post(body(event(pad="x" * 3000))))[0] for _ in range(3)]
+
+    assert statuses == [200, 503, 503]
+    assert desk.rejected() == {"no_room": 2}
 
 
 async def test_a_project_listed_twice_has_its_events_once(desk: Desk) -> None:

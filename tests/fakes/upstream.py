@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
+
+from tests.fakes.ports import reserve
 
 KEEP_ALIVE = b"data:  \n\n"
 
@@ -226,6 +229,7 @@ class FakeUpstream:
     _scripts: dict[tuple[str, str, str | None], list[Step]] = field(default_factory=dict)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _runner: web.ServerRunner | None = None
+    _held: socket.socket | None = None
 
     def on(self, method: str, path: str, *steps: Step, key: str | None = None) -> None:
         """Replace the script of a path (for one key, if given); the last step repeats."""
@@ -240,7 +244,7 @@ class FakeUpstream:
         ]
 
     async def received(
-        self, count: int, path: str, *, key: str | None = None, seconds: float = 10
+        self, count: int, path: str, *, key: str | None = None, seconds: float = 60
     ) -> list[Request]:
         """Wait until a path was asked for `count` times; return these requests."""
         async with asyncio.timeout(seconds), self._news:
@@ -248,17 +252,19 @@ class FakeUpstream:
         return self.at(path, key)
 
     async def __aenter__(self) -> Self:
+        self._held = reserve()
         await self.open()
         return self
 
-    async def open(self, port: int = 0) -> None:
-        """Listen; a port of its own unless one is given (to come back after `close`)."""
+    async def open(self) -> None:
+        """Listen; after `close` on the same port as before."""
         server = web.Server(self._serve, handler_cancellation=True, auto_decompress=False)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.01)
         await self._runner.setup()
+        assert self._held is not None
+        port = self._held.getsockname()[1]
         await web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True).start()
-        host, real_port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{real_port}"
+        self.url = f"http://127.0.0.1:{port}"
 
     async def close(self) -> None:
         """Stop listening and cut all connections."""
@@ -268,6 +274,8 @@ class FakeUpstream:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+        assert self._held is not None
+        self._held.close()
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
         request = Request(

@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from proxy.errors import SettingsError
 from proxy.run.serve import main, raise_file_limit, serve
 from proxy.run.stop import CANNOT_START, STOPPED
 from proxy.secret import Secret
 from proxy.settings.schema import OperatorsPort, Project
+from proxy.settings.tls import Tls
 from tests import builders
 from tests.builders import API_KEY, KEY
 from tests.fakes.upstream import FakeUpstream, answer, hang, json_answer
@@ -100,7 +102,7 @@ async def test_a_second_signal_hurries(upstream: FakeUpstream, log_lines: io.Str
 
         os.kill(os.getpid(), signal.SIGINT)
 
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             assert await proxy.exit_code == STOPPED
     assert "hurrying to stop" in log_lines.getvalue()
     assert "stopped before all events were sent" in log_lines.getvalue()
@@ -121,6 +123,15 @@ async def test_a_port_that_is_taken_is_said_in_one_line(which: str, log_lines: i
     (line,) = log_lines.getvalue().splitlines()
     assert msgspec.json.decode(line)["port"] == port
     assert "Traceback" not in line
+
+
+async def test_tls_files_that_broke_since_they_were_checked_are_named(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("half of a fi")
+    tls = Tls(cert_file=str(tmp_path / "cert"), key_file=str(tmp_path / "key"))
+
+    with pytest.raises(SettingsError, match=r"configuration\.tls\.certFile: expected a PEM"):
+        await serve(builders.settings(tls=tls))
 
 
 def test_the_program_runs_on_its_own_loop() -> None:

@@ -24,7 +24,9 @@ INGESTED = {"code": 200, "events_ingested": 1, "payload_size_bytes": 1, "server_
 
 
 def pointed_at(url: str, **changes: Any) -> Settings:
-    urls = Urls(flags=url, cohorts=url, management=url, stream=url, analytics=url + BATCH)
+    urls = Urls(
+        flags=url, cohorts=url, management=url, stream=url, remote=url, analytics=url + BATCH
+    )
     given: dict[str, Any] = {
         "urls": urls,
         "drain_deadline_millis": 5000,
@@ -53,7 +55,7 @@ class Running:
             return await response.json(content_type=None)
 
     async def wait_for(self, url: str, status: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.status_of(url) != status:
                 await asyncio.sleep(0.01)
 

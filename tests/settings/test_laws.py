@@ -38,6 +38,9 @@ BY_KIND: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans() | st.sampled_from(["true", "False"]),
     "choice": st.sampled_from(["us", "EU", "warn", "DEBUG", "json", "any"]),
     "text": st.sampled_from(["a", "b", "/c", 5]),
+    "texts": st.lists(
+        st.sampled_from(["*", "https://a.example", "10.0.0.0/8", "a = none", "::1", 3]), max_size=3
+    ),
     "url": st.sampled_from(["http://a", "https://b/", ""]),
     "secret": st.sampled_from(["a", "b", "redis://x", 7]),
     "secrets": st.lists(st.sampled_from(["a", "b", "c", 3]), max_size=3),

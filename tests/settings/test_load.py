@@ -1,5 +1,6 @@
 """The file, the environment, and which of them counts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,238 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         259_200_000,
         60_000,
     ),
+    ("scriptServerUrl", "AMPLITUDE_SCRIPT_SERVER_URL", "script_server_url", None, "http://s"),
+    ("scripts.enabled", "AMPLITUDE_SCRIPTS_ENABLED", "scripts.enabled", True, False),
+    (
+        "webExperiment.mode",
+        "AMPLITUDE_WEB_EXPERIMENT_MODE",
+        "web_experiment.mode",
+        "partial",
+        "forward",
+    ),
+    (
+        "webExperiment.timeoutMillis",
+        "AMPLITUDE_WEB_EXPERIMENT_TIMEOUT_MILLIS",
+        "web_experiment.timeout_millis",
+        800,
+        300,
+    ),
+    (
+        "webExperiment.ttlMillis",
+        "AMPLITUDE_WEB_EXPERIMENT_TTL_MILLIS",
+        "web_experiment.ttl_millis",
+        10_000,
+        0,
+    ),
+    (
+        "webExperiment.maxBytes",
+        "AMPLITUDE_WEB_EXPERIMENT_MAX_BYTES",
+        "web_experiment.max_bytes",
+        33_554_432,
+        0,
+    ),
+    (
+        "webExperiment.previews",
+        "AMPLITUDE_WEB_EXPERIMENT_PREVIEWS",
+        "web_experiment.previews",
+        True,
+        False,
+    ),
+    (
+        "remoteEvaluation.mode",
+        "AMPLITUDE_REMOTE_EVALUATION_MODE",
+        "remote_evaluation.mode",
+        "off",
+        "merge",
+    ),
+    (
+        "remoteEvaluation.serverUrl",
+        "AMPLITUDE_REMOTE_EVALUATION_SERVER_URL",
+        "remote_evaluation.server_url",
+        None,
+        "http://r",
+    ),
+    (
+        "remoteEvaluation.timeoutMillis",
+        "AMPLITUDE_REMOTE_EVALUATION_TIMEOUT_MILLIS",
+        "remote_evaluation.timeout_millis",
+        400,
+        300,
+    ),
+    (
+        "remoteEvaluation.ttlMillis",
+        "AMPLITUDE_REMOTE_EVALUATION_TTL_MILLIS",
+        "remote_evaluation.ttl_millis",
+        3_600_000,
+        0,
+    ),
+    (
+        "remoteEvaluation.maxBytes",
+        "AMPLITUDE_REMOTE_EVALUATION_MAX_BYTES",
+        "remote_evaluation.max_bytes",
+        67_108_864,
+        0,
+    ),
+    (
+        "remoteEvaluation.maxCalls",
+        "AMPLITUDE_REMOTE_EVALUATION_MAX_CALLS",
+        "remote_evaluation.max_calls",
+        64,
+        1,
+    ),
+    (
+        "admission.publicEdge",
+        "AMPLITUDE_ADMISSION_PUBLIC_EDGE",
+        "admission.public_edge",
+        False,
+        True,
+    ),
+    ("admission.logOnly", "AMPLITUDE_ADMISSION_LOG_ONLY", "admission.log_only", False, True),
+    (
+        "admission.trustedProxies",
+        "AMPLITUDE_ADMISSION_TRUSTED_PROXIES",
+        "admission.trusted_proxies",
+        (),
+        ("10.0.0.0/8", "unix"),
+    ),
+    (
+        "admission.forwardedHeader",
+        "AMPLITUDE_ADMISSION_FORWARDED_HEADER",
+        "admission.forwarded_header",
+        "X-Forwarded-For",
+        "Forwarded",
+    ),
+    (
+        "admission.requestsPerAddress",
+        "AMPLITUDE_ADMISSION_REQUESTS_PER_ADDRESS",
+        "admission.requests_per_address",
+        None,
+        7,
+    ),
+    (
+        "admission.burstPerAddress",
+        "AMPLITUDE_ADMISSION_BURST_PER_ADDRESS",
+        "admission.burst_per_address",
+        None,
+        8,
+    ),
+    (
+        "admission.requestsPerDeployment",
+        "AMPLITUDE_ADMISSION_REQUESTS_PER_DEPLOYMENT",
+        "admission.requests_per_deployment",
+        None,
+        0,
+    ),
+    (
+        "admission.burstPerDeployment",
+        "AMPLITUDE_ADMISSION_BURST_PER_DEPLOYMENT",
+        "admission.burst_per_deployment",
+        None,
+        9,
+    ),
+    (
+        "admission.unknownKeysPerAddress",
+        "AMPLITUDE_ADMISSION_UNKNOWN_KEYS_PER_ADDRESS",
+        "admission.unknown_keys_per_address",
+        None,
+        0,
+    ),
+    (
+        "admission.connections",
+        "AMPLITUDE_ADMISSION_CONNECTIONS",
+        "admission.connections",
+        None,
+        500,
+    ),
+    (
+        "admission.connectionsPerAddress",
+        "AMPLITUDE_ADMISSION_CONNECTIONS_PER_ADDRESS",
+        "admission.connections_per_address",
+        None,
+        5,
+    ),
+    (
+        "admission.queueDelayMillis",
+        "AMPLITUDE_ADMISSION_QUEUE_DELAY_MILLIS",
+        "admission.queue_delay_millis",
+        None,
+        50,
+    ),
+    (
+        "cors.origins",
+        "AMPLITUDE_CORS_ORIGINS",
+        "cors.origins",
+        ("*",),
+        ("https://a.example", "https://*.b.example:8443", "null"),
+    ),
+    (
+        "cors.deployments",
+        "AMPLITUDE_CORS_DEPLOYMENTS",
+        "cors.deployments",
+        (),
+        ("web = https://a.example none", "app = *"),
+    ),
+    ("cors.allowHeaders", "AMPLITUDE_CORS_ALLOW_HEADERS", "cors.allow_headers", (), ("X-Tenant",)),
+    ("streams.enabled", "AMPLITUDE_STREAMS_ENABLED", "streams.enabled", True, False),
+    ("streams.variants", "AMPLITUDE_STREAMS_VARIANTS", "streams.variants", False, True),
+    (
+        "streams.keepAliveMillis",
+        "AMPLITUDE_STREAMS_KEEP_ALIVE_MILLIS",
+        "streams.keep_alive_millis",
+        15_000,
+        10_000,
+    ),
+    (
+        "streams.renewMillis",
+        "AMPLITUDE_STREAMS_RENEW_MILLIS",
+        "streams.renew_millis",
+        3_600_000,
+        900_000,
+    ),
+    (
+        "streams.maxConnections",
+        "AMPLITUDE_STREAMS_MAX_CONNECTIONS",
+        "streams.max_connections",
+        20_000,
+        0,
+    ),
+    (
+        "streams.maxUnreadBytes",
+        "AMPLITUDE_STREAMS_MAX_UNREAD_BYTES",
+        "streams.max_unread_bytes",
+        67_108_864,
+        1_048_576,
+    ),
+    ("ofrep.enabled", "AMPLITUDE_OFREP_ENABLED", "ofrep.enabled", True, False),
+    (
+        "ofrep.targetingKey",
+        "AMPLITUDE_OFREP_TARGETING_KEY",
+        "ofrep.targeting_key",
+        "user_id",
+        "device_id",
+    ),
+    ("ofrep.value", "AMPLITUDE_OFREP_VALUE", "ofrep.value", "payload", "variant"),
+    (
+        "ofrep.publicUrl",
+        "AMPLITUDE_OFREP_PUBLIC_URL",
+        "ofrep.public_url",
+        None,
+        "https://edge.example.com/flags",
+    ),
+    (
+        "limits.maxBatchUsers",
+        "AMPLITUDE_LIMITS_MAX_BATCH_USERS",
+        "limits.max_batch_users",
+        1000,
+        5,
+    ),
+    (
+        "limits.maxBatchBytes",
+        "AMPLITUDE_LIMITS_MAX_BATCH_BYTES",
+        "limits.max_batch_bytes",
+        8_388_608,
+        4096,
+    ),
     ("unixSocket", "AMPLITUDE_UNIX_SOCKET", "unix_socket", None, "/run/p.sock"),
     ("unixSocketMode", "AMPLITUDE_UNIX_SOCKET_MODE", "unix_socket_mode", "0660", "0600"),
     ("tls.minimumVersion", "AMPLITUDE_TLS_MINIMUM_VERSION", "tls.minimum_version", "1.2", "1.3"),
@@ -223,6 +456,8 @@ ROWS = [pytest.param(*row, id=row[0]) for row in OFFICIAL + OURS]
 
 
 def text_of(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -239,7 +474,8 @@ def nested(key: str, text: str) -> str:
 def test_a_setting_comes_from_the_file(
     tmp_path: Path, key: str, variable: str, attribute: str, default: Any, other: Any
 ) -> None:
-    path = configured(tmp_path, nested(key, text_of(other)))
+    text = json.dumps(other) if isinstance(other, tuple) else text_of(other)
+    path = configured(tmp_path, nested(key, text))
 
     assert shown(value_at(loaded({}, path), attribute)) == other
 

@@ -53,7 +53,7 @@ projects:
             "redis: {urifile: x}",
             "configuration.redis.urifile: unknown key; did you mean `uriFile`?",
         ),
-        ("zzz: 1", "configuration.zzz: unknown key; known are allowClientMemberships, "),
+        ("zzz: 1", "configuration.zzz: unknown key; known are admission, "),
         ("<<: {}", "configuration.<<: merge keys (`<<`) are not supported"),
     ],
 )

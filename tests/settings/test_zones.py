@@ -13,6 +13,8 @@ US = Urls(
     cohorts="https://cohort-v2.lab.amplitude.com",
     management="https://experiment.amplitude.com",
     stream="https://stream.lab.amplitude.com",
+    remote="https://api.lab.amplitude.com",
+    scripts="https://cdn.amplitude.com",
     analytics="https://api2.amplitude.com/batch",
     exposures="https://api2.amplitude.com/batch",
 )
@@ -21,6 +23,8 @@ EU = Urls(
     cohorts="https://cohort-v2.lab.eu.amplitude.com",
     management="https://experiment.eu.amplitude.com",
     stream="https://stream.lab.eu.amplitude.com",
+    remote="https://api.lab.eu.amplitude.com",
+    scripts="https://cdn.eu.amplitude.com",
     analytics="https://api.eu.amplitude.com/batch",
     exposures="https://api.eu.amplitude.com/batch",
 )
@@ -47,6 +51,8 @@ def test_without_a_zone_the_hosts_are_those_of_the_us() -> None:
         ("AMPLITUDE_COHORT_SERVER_URL", "cohorts"),
         ("AMPLITUDE_MANAGEMENT_SERVER_URL", "management"),
         ("AMPLITUDE_STREAM_SERVER_URL", "stream"),
+        ("AMPLITUDE_SCRIPT_SERVER_URL", "scripts"),
+        ("AMPLITUDE_REMOTE_EVALUATION_SERVER_URL", "remote"),
     ],
 )
 def test_an_explicit_url_wins_and_keeps_its_base_path(variable: str, name: str) -> None:

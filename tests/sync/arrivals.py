@@ -16,6 +16,7 @@ class Arrivals:
         self.needed: dict[Secret, frozenset[Target]] = {}
         self.here: set[Target] = set()
         self.given_up: set[Target] = set()
+        self.saved: frozenset[Target] = frozenset()
         self.waited_for: list[frozenset[Target]] = []
         self._news = asyncio.Event()
 
@@ -24,6 +25,9 @@ class Arrivals:
 
     def pending(self, targets: frozenset[Target]) -> frozenset[Target]:
         return targets - self.here - self.given_up
+
+    def rebuilding(self, targets: frozenset[Target]) -> frozenset[Target]:
+        return self.pending(targets) & self.saved
 
     async def settled(self, targets: frozenset[Target]) -> None:
         self.waited_for.append(targets)

@@ -34,7 +34,7 @@ __all__ = ["FIRST", "SECOND", "CohortRig", "body", "cohort", "rigged", "targets"
 KEYS = Credentials(Secret("the-api-key"), Secret("the-secret-key"))
 FIRST, SECOND = Secret("server-first"), Secret("server-second")
 QUICK = CohortTimings(
-    period=0.02, wait=20, grace=600, first_retry=0.01, longest_retry=0.02, longest_preparing=0.02
+    period=0.02, wait=300, grace=600, first_retry=0.01, longest_retry=0.02, longest_preparing=0.02
 )
 
 
@@ -183,7 +183,7 @@ async def rigged(
             directory,
             metrics,
             places=None if places is None else [places],
-            pace=Pace(commit=0.01, soft=soft),
+            pace=Pace(commit=0.01, soft=soft, first_retry=0.05, longest_retry=0.1),
         )
         await store.open()
         stack.push_async_callback(store.close)

@@ -50,7 +50,7 @@ __all__ = [
 
 KEY = "server-alpha-key"
 QUICK = Timings(deployments=0.02, flags=0.02, streams=False, longest_retry=0.05)
-QUICK_COHORTS = CohortTimings(period=0.05, wait=30.0, first_retry=0.02, longest_retry=0.05)
+QUICK_COHORTS = CohortTimings(period=0.05, wait=300.0, first_retry=0.02, longest_retry=0.05)
 
 
 def flag(key: str = "feature", variant: str = "on", **changes: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def project(*deployment_keys: str, management: str | None = None, api: str = "ap
     )
 
 
-async def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until the condition holds; an AssertionError after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
@@ -180,9 +180,14 @@ class Rig:
     async def syncing(self, *projects: Project) -> AsyncIterator[Syncer]:
         """Run a syncer of some projects."""
         syncer = self.syncer(*projects)
+        async with self.running(syncer):
+            yield syncer
+
+    @asynccontextmanager
+    async def running(self, syncer: Syncer) -> AsyncIterator[None]:
         running = tasks.start("syncer", syncer.run())
         try:
-            yield syncer
+            yield
         finally:
             await tasks.stop(running)
 

@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 from proxy.store.records import Record, StoredFile
 from proxy.sync.cohort_records import KIND, forget_other_projects
 from proxy.sync.cohorts import CohortsLoop
-from tests.fakes.upstream import answer
+from tests.fakes.upstream import answer, hang
 from tests.sync.cohort_rig import (
     FIRST,
     KEYS,
+    SECOND,
     CohortRig,
     body,
     cohort,
@@ -122,6 +123,20 @@ async def test_cohorts_are_back_before_upstream_is_asked(data: Path) -> None:
             await wait_until(lambda: one_of(loop)["age_seconds"] == 0)
 
 
+async def test_what_is_restored_stands_for_the_same_members(tmp_path: Path) -> None:
+    async with rigged(tmp_path / "data") as rig:
+        rig.on(cohort(ANN, 5), answer(204))
+        async with rig.wanting() as loop:
+            await loop.settled(C)
+            before = rig.shelf.holding(0).content
+
+    async with later(tmp_path / "data") as (rig, _):
+        restored = rig.shelf.get(0, "c")
+        assert restored is not None
+        assert restored.checksum
+        assert rig.shelf.holding(0).content == before
+
+
 async def test_what_is_restored_and_not_needed_goes_in_time(data: Path) -> None:
     async with rigged(data) as rig:
         rig.times(grace=0.1, progress=0.01)
@@ -158,6 +173,24 @@ async def test_a_damaged_index_is_built_anew_from_the_body_without_upstream(
         loop.need(FIRST, C)
         assert rig.holds("bob")
         assert one_of(loop)["age_seconds"] == 400
+
+
+async def test_who_rebuilds_takes_no_turn_from_those_who_ask_upstream(data: Path) -> None:
+    damage(data, "index")
+    async with later(data) as (rig, loop):
+        others = targets("w", "x", "y", "z")
+        for target in others:
+            rig.on(hang(), cohort_id=target.cohort_id)
+        loop.need(SECOND, others)
+        async with rig.running(loop):
+            for target in others:
+                await rig.asked(1, target.cohort_id)
+            loop.need(FIRST, C)
+            assert loop.rebuilding(C | others) == C
+            await loop.settled(C)
+            assert rig.holds("bob")
+            assert loop.rebuilding(C | others) == frozenset()
+        assert rig.up.at("/sdk/v1/cohort/c") == []
 
 
 async def test_a_damaged_body_is_got_anew_while_the_index_serves(data: Path) -> None:

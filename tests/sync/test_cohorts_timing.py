@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from proxy.evaluation.cohorts import Target
 from proxy.sync.cohort_verdicts import CohortTimings
 from proxy.sync.turns import Turns
-from tests.fakes.upstream import answer, hang
+from tests.fakes.upstream import answer, drip, hang
 from tests.sync.cohort_rig import FIRST, SECOND, CohortRig, one_of, rigged, targets
 
 C = targets("c")
@@ -54,6 +54,88 @@ async def test_flags_wait_for_a_cohort_under_a_deadline(rig: CohortRig) -> None:
         loop.need(FIRST, C)
         assert loop.pending(C) == frozenset()
         assert now() == pytest.approx(60, abs=0.1)
+
+
+@pytest.mark.looptime
+async def test_who_needs_a_cohort_anew_waits_for_it_anew(rig: CohortRig) -> None:
+    rig.on(answer(503))
+    async with rig.wanting() as loop:
+        await loop.settled(C)
+        assert loop.pending(C) == frozenset()
+        loop.need(FIRST, frozenset())
+        loop.need(FIRST, C)
+        assert loop.pending(C) == C
+        await loop.settled(C)
+
+    assert now() == pytest.approx(120, abs=0.2)
+
+
+@pytest.mark.looptime
+async def test_an_outage_of_many_cohorts_is_a_few_lines(rig: CohortRig) -> None:
+    names = [f"c{n}" for n in range(30)]
+    rig.times(period=20, longest_retry=20, longest_preparing=20, progress=100)
+    for name in names:
+        rig.on(answer(503), cohort_id=name)
+    with capture_logs() as lines:
+        async with rig.wanting(*names) as loop:
+            await asyncio.sleep(150)
+            assert all(one["trouble"] for one in loop.status()["cohorts"])
+            for name in names:
+                rig.on(answer(202), cohort_id=name)
+            await asyncio.sleep(100)
+            assert not any(one["trouble"] for one in loop.status()["cohorts"])
+
+    for event in ("sync has trouble", "sync goes well"):
+        assert len([line for line in lines if line["event"] == event]) == 5
+    for event in ("sync has more trouble", "sync goes well with more"):
+        assert [line["count"] for line in lines if line["event"] == event] == [25]
+
+
+def states(rig: CohortRig) -> list[str]:
+    """The states that the only cohort is in, by the metric; one as a rule."""
+    known = ("here", "loading", "missing")
+    return [state for state in known if rig.metric("cohorts", project="p", state=state)]
+
+
+@pytest.mark.looptime
+async def test_a_cohort_is_loading_while_flags_wait_and_then_missing_though_it_is_asked_for(
+    rig: CohortRig,
+) -> None:
+    rig.on(answer(503), hang())
+    rig.times(first_retry=70, longest_retry=70)
+    async with rig.wanting() as loop:
+        # Between two attempts as well as during the first.
+        for second in range(60):
+            assert states(rig) == ["loading"], second
+            assert one_of(loop)["state"] == "loading"
+            await asyncio.sleep(1)
+        while not one_of(loop)["loading"]:
+            assert states(rig) == ["missing"]
+            await asyncio.sleep(1)
+        assert states(rig) == ["missing"]
+        assert one_of(loop)["state"] == "missing"
+
+
+@pytest.mark.looptime
+async def test_a_cohort_that_was_given_up_is_loading_again_once_bytes_come(rig: CohortRig) -> None:
+    rig.times(wait=0)
+    rig.on(drip(b" " * 100, 50, 60))
+    async with rig.wanting() as loop:
+        assert states(rig) == ["missing"]
+        while not (one_of(loop)["loading"] or {}).get("bytes"):
+            assert states(rig) == ["missing"]
+            await asyncio.sleep(1)
+        assert states(rig) == ["loading"]
+
+
+@pytest.mark.looptime
+async def test_what_no_flag_needs_is_not_called_loading(rig: CohortRig) -> None:
+    rig.on(answer(503))
+    async with rig.wanting() as loop:
+        await asyncio.sleep(5)
+        assert states(rig) == ["loading"]
+        loop.need(FIRST, frozenset())
+        assert states(rig) == ["missing"]
 
 
 @pytest.mark.looptime
@@ -205,7 +287,7 @@ async def test_a_cohorts_task_that_dies_is_seen_and_started_again(rig: CohortRig
             assert loop.deaths >= 3
             assert loop.status()["loop_deaths"] == loop.deaths
             assert one_of(loop)["trouble"] == "loop: AttributeError"
-            assert one_of(loop)["state"] == "missing"
+            assert one_of(loop)["state"] == "loading"
 
     died = [line for line in lines if line["event"] == "cohorts loop died"]
     assert {(line["error"], line["cohort"]) for line in died} == {("AttributeError", "c")}

@@ -30,6 +30,7 @@ from tests.sync.rig import (
 )
 
 COHORT = "/sdk/v1/cohort/c1"
+GZIP_MAGIC = b"\x1f\x8b"
 MEMBERS = {
     "cohortId": "c1",
     "groupType": "User",
@@ -133,10 +134,9 @@ async def test_deployments_outlive_the_process_and_unknown_keys_still_wait(
         assert (label, ok) == (managed.label, True)
         assert reason.startswith("restored from disk, 7 s old")
 
-        port = int(rig.up.url.rpartition(":")[2])
         rig.up.on("GET", DEPLOYMENTS, json_answer(listed("server-a")))
         rig.up.on("GET", FLAGS, answer(200, array(flag(variant="off"))))
-        await rig.up.open(port)
+        await rig.up.open()
         await wait_until(lambda: not rig.board.pending)
         await wait_until(lambda: rig.variant("server-a") == "off")
         await wait_until(lambda: rig.board.find("server-b") is None)
@@ -231,6 +231,57 @@ async def test_flags_are_in_force_even_if_their_cohort_is_lost(tmp_path: Path) -
             assert ok
             assert "cohorts missing: c1" in reason
             assert any(line["event"].startswith("cohort missing") for line in lines)
+
+
+def lose_index(directory: Path) -> None:
+    """Damage the index of the only cohort; its body stays whole."""
+    for file in (directory / "files").iterdir():
+        data = file.read_bytes()
+        if data[:2] != GZIP_MAGIC and b"alice" not in data and b"cohort_ids" not in data:
+            file.write_bytes(bytes(len(data)))
+
+
+async def test_flags_wait_for_a_cohort_whose_index_is_rebuilt_though_upstream_is_down(
+    tmp_path: Path,
+) -> None:
+    await lived(tmp_path, project(KEY), body=array(targeting("a", "c1")), wait_for=KEY)
+    lose_index(tmp_path)
+
+    async with rigged(tmp_path) as rig:
+        rig.now += 90
+        await rig.up.close()
+        syncer = rig.syncer(project(KEY))
+        await syncer.restore()
+        assert rig.found().snapshot is None
+        assert not syncer.is_ready()
+        assert rig.status(syncer)["waiting"] == [{"flag": "a", "cohorts": ["c1"]}]
+        [(_, ok, reason)] = syncer.ready()
+        assert (ok, reason) == (False, "no flags yet: waiting for cohorts c1")
+        [cohorts] = syncer.cohort_status()
+        assert cohorts["cohorts"][0]["reason"] == "is rebuilt: its index was damaged"
+
+        async with rig.running(syncer):
+            await wait_until(lambda: rig.variant(name="a"))
+            assert rig.shelf.memberships(0, "User", "alice").any_of(["c1"])
+            assert rig.status(syncer)["cohorts_missing"] == {}
+            assert rig.status(syncer)["source"] == "disk"
+            assert rig.status(syncer)["age_seconds"] == 90
+            assert syncer.is_ready()
+
+
+async def test_flags_that_nobody_may_wait_with_are_in_force_without_a_damaged_cohort(
+    tmp_path: Path,
+) -> None:
+    await lived(tmp_path, project(KEY), body=array(targeting("a", "c1")), wait_for=KEY)
+    lose_index(tmp_path)
+
+    async with rigged(tmp_path) as rig:
+        rig.cohort_timings = msgspec.structs.replace(rig.cohort_timings, wait=0.0)
+        await rig.up.close()
+        syncer = rig.syncer(project(KEY))
+        await syncer.restore()
+        assert rig.variant(name="a")
+        assert list(rig.status(syncer)["cohorts_missing"]) == ["c1"]
 
 
 async def test_flags_that_waited_at_the_end_are_restored_as_they_were_in_force(

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from proxy.sandbox.server import API_KEY, MANAGEMENT_KEY, SECRET_KEY, SERVER_KEY
+from tests.fakes.ports import reserve
 
 Found = TypeVar("Found")
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 30.0
+PATIENCE = 60.0
+HELD: list[socket.socket] = []
 
 
 def wait_for(look: Callable[[], Found], what: str, within: float = PATIENCE) -> Found:
@@ -31,12 +33,10 @@ def wait_for(look: Callable[[], Found], what: str, within: float = PATIENCE) -> 
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    """Return ports that nobody listens on, and that nobody else is given while the tests run."""
+    held = [reserve() for _ in range(count)]
+    HELD.extend(held)
+    return [each.getsockname()[1] for each in held]
 
 
 class Program:

@@ -3,7 +3,6 @@
 import json
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -69,15 +68,15 @@ def test_a_taken_port_is_exit_code_3(pair: Pair) -> None:
     assert str(pair.port) in second.said()
 
 
-def test_an_edit_of_the_flag_file_takes_effect_in_about_a_second(pair: Pair) -> None:
+def test_an_edit_of_the_flag_file_is_pushed_to_the_proxy(pair: Pair) -> None:
+    rarely = pair.config()
+    rarely["configuration"]["flagSyncIntervalMillis"] = 3_600_000
+    pair.config_file.write_text(json.dumps(rarely))
     with pair.sandbox(), pair.serve():
         assert pair.variants({"user_id": "ada"})["a"]["key"] == "on"
         pair.flag_file.write_text("flags: {a: {serve: off}}\n")
-        began = time.monotonic()
 
-        wait_for(lambda: pair.variants({"user_id": "ada"})["a"]["key"] == "off", "new flag", 5)
-
-        assert time.monotonic() - began < 1.5
+        wait_for(lambda: pair.variants({"user_id": "ada"})["a"]["key"] == "off", "new flag")
 
 
 class Load:

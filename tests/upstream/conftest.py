@@ -13,6 +13,8 @@ def urls_of(base: str) -> Urls:
         cohorts=base,
         management=base,
         stream=base,
+        remote=base,
+        scripts=base,
         analytics=f"{base}/batch",
         exposures=f"{base}/batch",
     )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from proxy.sandbox.server import API_KEY, SERVER_KEY
 from tests.system.crashes.upstream import CURSED, INVALID
@@ -18,7 +18,6 @@ ASSIGNMENT, EXPOSURE = "[Experiment] Assignment", "[Experiment] Exposure"
 KEY = {"Authorization": f"Api-Key {SERVER_KEY}"}
 EXPOSED = {**KEY, "X-Amp-Exp-Exposure-Track": "track"}
 PAUSE_SECONDS = 0.004
-Key = TypeVar("Key")
 
 
 class Promise(NamedTuple):
@@ -49,8 +48,6 @@ class Load:
     ) -> None:
         self.promises: list[Promise] = []
         self.answers: Counter[str] = Counter()
-        self.exposing: Counter[int] = Counter()  # by life: begun, not all of them answered
-        self.exposed: Counter[int] = Counter()  # and answered
         self.slowest = 0.0  # of the uploads, which wait for a commit: answered, or cut off
         self.life = 0  # the number of the one who answers
         self.safe = False  # whether an evaluation is safe as soon as it is answered
@@ -87,7 +84,7 @@ class Load:
                     self._exchange(connection)
             except (OSError, HTTPException) as error:
                 # Nobody is there, or he died before he answered: nothing was promised.
-                self._count(type(error).__name__, self.answers)
+                self._count(type(error).__name__)
                 self._over.wait(5 * PAUSE_SECONDS)
             finally:
                 connection.close()
@@ -109,15 +106,12 @@ class Load:
             headers, names = KEY, [f"{ASSIGNMENT} {user}"]
             if kind == "expose":
                 headers = EXPOSED
-                self._count(life, self.exposing)
                 names += [f"{EXPOSURE} {user} a", f"{EXPOSURE} {user} b"]
             body = json.dumps({"user_id": user})
             status = _post(connection, "/sdk/v2/vardata", body, headers)
-        self._count(f"{kind} {status}", self.answers)
+        self._count(f"{kind} {status}")
         if status == 200:
             now, safe = time.monotonic(), self.safe or kind == "upload"
-            if kind == "expose":
-                self._count(life, self.exposed)
             self.promises += [Promise(name, life, now, safe) for name in names]
 
     @contextmanager
@@ -128,9 +122,9 @@ class Load:
         finally:
             self.slowest = max(self.slowest, time.monotonic() - began)
 
-    def _count(self, what: Key, counter: Counter[Key]) -> None:
+    def _count(self, what: str) -> None:
         with self._lock:
-            counter[what] += 1
+            self.answers[what] += 1
 
 
 def _post(connection: HTTPConnection, path: str, body: str, headers: dict[str, str]) -> int:

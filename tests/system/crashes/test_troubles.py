@@ -9,8 +9,8 @@ from tests.system.crashes.rig import KINDS, Rig
 
 pytestmark = pytest.mark.system
 MOODS = (
-    *("down", "throttling", "small", "failing", "silent", "cutting", "deaf", "babbling"),
-    *("mixed", "mixed"),
+    *("down", "throttling", "small", "failing", "silent", "cutting", "choking", "deaf"),
+    *("babbling", "captive", "mixed", "mixed"),
 )
 
 
@@ -24,7 +24,7 @@ def test_kills_while_upstream_is_in_trouble_lose_nothing(
         with rig.load.running():
             for mood in moods:
                 rig.upstream.become(mood)
-                rig.live_a_while(longest=0.9)
+                rig.live_a_while(longest=0.7)
         rig.end_well()
         rig.check_events()
         assert rig.upstream.diary.named

@@ -7,8 +7,8 @@ import asyncio
 import gzip
 import json
 import random
-import socket
 import threading
+from codecs import BOM_UTF8
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -18,12 +18,15 @@ from typing import Any, Self
 from aiohttp import web
 
 from proxy.sandbox.server import API_KEY, Sandbox
+from tests.fakes.ports import reserve
 from tests.system.programs import PATIENCE
 
 INVALID, CURSED = "invalid-", "cursed-"
 """How the ids of those users begin whose events are refused: named by their index, or unnamed."""
 MOST_OF_A_SMALL_BATCH = 40
 LONGEST_ANSWER_SECONDS = 0.3
+SHORTEST_BODY = 100
+"""No packed batch is shorter, be it of one event."""
 
 Event = dict[str, Any]
 Answer = web.StreamResponse
@@ -42,6 +45,7 @@ class Diary:
         self.ids: dict[str, set[str]] = defaultdict(set)
         self.taken: Counter[str] = Counter()  # answered 200, and the answer was complete
         self.maybe: Counter[str] = Counter()  # read, and there was no (complete) answer
+        self.refused: Counter[str] = Counter()  # read by somebody else
         self.named: Counter[str] = Counter()  # said to be wrong
         self.requests: Counter[str] = Counter()  # by what was answered
 
@@ -70,15 +74,20 @@ class Analytics:
             "silent": self._hang,
             "deaf": self._cut_without_answer,
             "babbling": self._cut_in_answer,
+            "captive": self._show_a_page,
         }
 
     async def serve(self, request: web.BaseRequest) -> Answer:
         mood = self.mood
         if mood == "mixed":
-            mood = self._chance.choice(["well", "cutting", *self._moods])
+            mood = self._chance.choice(["well", "cutting", "choking", *self._moods])
         if mood == "cutting":
             # Half-way: of a body in one piece, everything before it.
             self.diary.requests["cut"] += 1
+            return _cut(request)
+        if mood == "choking":
+            await request.content.readexactly(self._chance.randrange(1, SHORTEST_BODY))
+            self.diary.requests["cut in mid-body"] += 1
             return _cut(request)
         body = json.loads(gzip.decompress(await request.read()))
         assert body["api_key"] == API_KEY
@@ -140,6 +149,12 @@ class Analytics:
         self.diary.note("cut after reading", self.diary.maybe, events)
         return _cut(request)
 
+    async def _show_a_page(self, _request: web.BaseRequest, events: list[Event]) -> Answer:
+        """Be somebody in upstream's place, who says 200 to everything."""
+        self.diary.note("200 with a page", self.diary.refused, events)
+        body = self._chance.choice([b"", BOM_UTF8]) + b"\r\n<!DOCTYPE html><title>Log in</title>"
+        return web.Response(body=body, content_type="text/html")
+
     async def _cut_in_answer(self, request: web.BaseRequest, events: list[Event]) -> Answer:
         self.diary.note("cut in the answer", self.diary.maybe, events)
         answer = web.StreamResponse(headers={"Content-Length": "100"})
@@ -157,14 +172,6 @@ def _cut(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
-
-
-def reserve() -> socket.socket:
-    """Keep a port for those who come and go: nobody else gets it, and nobody listens here."""
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    return held
 
 
 class Upstream:

@@ -18,12 +18,17 @@ import org.json.JSONTokener;
 
 /**
  * Drives the official JVM SDK, unmodified, in local evaluation with cohort sync, on its own or in
- * its proxy mode. Reads one job as JSON from standard input, writes the variants of every user.
+ * its proxy mode. Reads one job as JSON from standard input, writes the variants of every user; or,
+ * if the job names a flag, a line for each variant that it takes for one user, until it is killed.
  */
 public final class JvmClient {
-    public static void main(String[] arguments) {
+    public static void main(String[] arguments) throws InterruptedException {
         JSONObject job = new JSONObject(
             new JSONTokener(new InputStreamReader(System.in, StandardCharsets.UTF_8)));
+        if (job.has("flag")) {
+            follow(job);
+            return;
+        }
         LocalEvaluationClient client =
             Experiment.initializeLocal(job.getString("key"), config(job));
         client.start();
@@ -39,6 +44,34 @@ public final class JvmClient {
         out.flush();
         // The SDK's scheduler is no daemon.
         System.exit(0);
+    }
+
+    private static void follow(JSONObject job) throws InterruptedException {
+        String proxy = job.getString("proxy");
+        LocalEvaluationClient client = Experiment.initializeLocal(
+            job.getString("key"),
+            LocalEvaluationConfig.builder()
+                .serverUrl(proxy)
+                .streamServerUrl(proxy)
+                .streamUpdates(true)
+                .flagConfigPollerIntervalMillis(job.getLong("pollingMillis"))
+                .build());
+        client.start();
+        JSONObject asked = job.getJSONObject("user");
+        ExperimentUser user = ExperimentUser.builder()
+            .userId(asked.getString("user_id"))
+            .deviceId(asked.getString("device_id"))
+            .build();
+        String last = "";
+        while (true) {
+            Variant found = client.evaluateV2(user).get(job.getString("flag"));
+            String variant = found == null ? "none" : found.key;
+            if (!variant.equals(last)) {
+                System.out.println(variant);
+            }
+            last = variant;
+            Thread.sleep(20);
+        }
     }
 
     private static LocalEvaluationConfig config(JSONObject job) {
