@@ -58,7 +58,7 @@ class Sender:
         self._queue.on_written = partial(tally.count, "spooled")
         self._queue.on_found = partial(tally.count, "found")
         tally.count("found", self._queue.count)
-        self._live = Drain(0.05)
+        self._live = Drain(0.1)
         self._backlog = Drain(BACKLOG_SECONDS)
         self._due = Due(self._queue, self._way)
         self._standing = Standing(label, self._way.limits, clock, chance)
