@@ -10,6 +10,9 @@ connection), `parsing` (aiohttp's parser, watched), `carrier` (a request in, an 
 in pieces), `wire` (answers as bytes), `packing` (gzip), `limits` (bodies), `sockets` (ceasing to
 listen without losing anybody), `tally` (counting), `complaints` (a line now and then).
 
+Who asks the same again is answered without evaluating: `editions` says what an answer follows from
+beside the request, `answers` keeps them within a bound, `repeats` gives them again.
+
 Streams stand with one foot in each half. `standing` keeps a connection that is only written to;
 `stream_readers` tells each client what is newest, by `stream_turns` (who comes next),
 `stream_wheel` (keep-alives) and `stream_unread` (slow readers); `streams` and `stream_variants`
@@ -25,5 +28,6 @@ finds their files; assignments, exposures and uploads go to `reports`, which are
 
 Words: a *request* is a value with its body; an *exchange* is a request that was let in and waits
 for its body; a *target* is path and query as they came; to *leave* is to answer on while saying
-goodbye.
+goodbye. An *edition* is what is in force for a deployment for a while, flags and cohorts; a *tag*
+stands for an answer, in `ETag`.
 """

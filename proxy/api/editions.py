@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from proxy.snapshots.board import Board
     from proxy.snapshots.snapshot import Snapshot
 
-FORMS: Final = ("header", "body", "header v1", "body v1", "query v1")
-HEADER, BODY, HEADER_V1, BODY_V1, QUERY_V1 = FORMS
+HEADER, BODY, HEADER_V1, BODY_V1, QUERY_V1 = "header", "body", "header v1", "body v1", "query v1"
 """How a user came, and in which version of the API the answer is."""
 OF_SOME: Final = ", of some flags"
 PREFIX_BYTES: Final = 32
+SOME: Final = 16
 
 Key = tuple[int, str, str, str | bytes]
 """What is asked: of which edition by its number, in which form, for which flags, for whom.
@@ -60,6 +60,7 @@ class Edition:
     """
 
     __slots__ = (
+        "_ground",
         "_prefixes",
         "changes",
         "compiled",
@@ -81,12 +82,8 @@ class Edition:
         self.changes = -1
         self.kept = 0
         content = "none" if holding is None else f"{holding.content:x}"
-        whole = f"{ways}\n{self.compiled.digest}\n{content}\n"
-        self._prefixes = {
-            name: blake2b((whole + name).encode(), digest_size=PREFIX_BYTES).digest()
-            for form in FORMS
-            for name in (form, form + OF_SOME)
-        }
+        self._ground = f"{ways}\n{self.compiled.digest}\n{content}\n"
+        self._prefixes: dict[str, bytes] = {}
 
     def tag(self, key: Key) -> bytes:
         """Return what stands for the answer to a request, in hex; empty when nothing can.
@@ -97,14 +94,18 @@ class Edition:
         _, form, wanted, user = key
         try:
             raw = user if isinstance(user, bytes) else user.encode()
-            if not wanted:
-                return hexlify(mmh3.mmh3_x64_128_digest(self._prefixes[form] + raw))
-            filtered = f"{len(wanted)}\n{wanted}".encode()
-            return hexlify(
-                mmh3.mmh3_x64_128_digest(self._prefixes[form + OF_SOME] + filtered + raw)
-            )
+            if wanted:
+                form += OF_SOME
+                raw = f"{len(wanted)}\n{wanted}".encode() + raw
         except UnicodeEncodeError:  # of bytes that are no UTF-8; no answer comes of that
             return b""
+        prefix = self._prefixes.get(form) or self._prefix(form)
+        return hexlify(mmh3.mmh3_x64_128_digest(prefix + raw))
+
+    def _prefix(self, form: str) -> bytes:
+        ground = (self._ground + form).encode()
+        prefix = self._prefixes[form] = blake2b(ground, digest_size=PREFIX_BYTES).digest()
+        return prefix
 
 
 class Editions:
@@ -126,11 +127,13 @@ class Editions:
         self._on_retired = on_retired
         self._ways = f"1 {__version__} {platform.python_version()} {trusts_claims}"
         self._live: dict[int, Edition] = {}
+        self._latest: dict[str, Edition] = {}
+        self._most = SOME
 
     def of(self, snapshot: Snapshot) -> Edition | None:
         """Return the edition of a snapshot; None when nobody tells which cohorts there are.
 
-        When it is a new one, those out of force are retired.
+        When it is a new one, the one before is retired.
         """
         known = self._live.get(id(snapshot.compiled))
         if (
@@ -159,17 +162,26 @@ class Editions:
 
     def _begin(self, snapshot: Snapshot, holding: Holding | None) -> Edition:
         """Make an edition; it is live only if the snapshot is still in force."""
-        in_force = {
-            id(slot.snapshot.compiled) for slot in self._board.slots() if slot.snapshot is not None
-        }
-        place = id(snapshot.compiled)
-        is_live = place in in_force
-        for known, edition in list(self._live.items()):
-            if known == place or known not in in_force:
-                edition.is_live = False
-                del self._live[known]
-                self._on_retired(edition)
+        key = snapshot.deployment.key.reveal()
+        slot = self._board.find(key)
+        in_force = None if slot is None else slot.snapshot
+        is_live = in_force is not None and in_force.compiled is snapshot.compiled
         edition = Edition(snapshot, holding, self._ways, is_live=is_live)
         if is_live:
-            self._live[place] = edition
+            self._retire(key)
+            self._latest[key] = self._live[id(snapshot.compiled)] = edition
+            if len(self._latest) > self._most:
+                self._retire_revoked()
         return edition
+
+    def _retire(self, key: str) -> None:
+        edition = self._latest.pop(key, None)
+        if edition is not None:
+            self._live.pop(id(edition.compiled), None)
+            edition.is_live = False
+            self._on_retired(edition)
+
+    def _retire_revoked(self) -> None:
+        for key in [key for key in self._latest if self._board.find(key) is None]:
+            self._retire(key)
+        self._most = 2 * len(self._latest) + SOME

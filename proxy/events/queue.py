@@ -173,7 +173,8 @@ class Queue:
     def written(self, numbers: Iterable[int], gone: Iterable[int]) -> None:
         """Take note that these are on disk now, perhaps after all, and `gone` no longer."""
         self._writing = 0
-        self.gone.difference_update(gone)
+        if self.gone:
+            self.gone.difference_update(gone)
         count = 0
         for number in numbers:
             if self._in_memory(number):

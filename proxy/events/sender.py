@@ -58,7 +58,7 @@ class Sender:
         self._queue.on_written = partial(tally.count, "spooled")
         self._queue.on_found = partial(tally.count, "found")
         tally.count("found", self._queue.count)
-        self._live = Drain(0.1)
+        self._live = Drain()
         self._backlog = Drain(BACKLOG_SECONDS)
         self._due = Due(self._queue, self._way)
         self._standing = Standing(label, self._way.limits, clock, chance)
@@ -250,7 +250,7 @@ class Sender:
 
     def _live_due_at(self) -> float | None:
         due = self._due.live_at(self._standing.limits().events)
-        return None if due is None else max(due, self._may_at(), self._live.not_before)
+        return None if due is None else max(due, self._may_at())
 
     def _backlog_due_at(self) -> float | None:
         if not self._queue.backlog.count:

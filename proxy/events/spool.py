@@ -71,6 +71,7 @@ class Spool:
             queue = self._queues[label] = Queue(label, lose, self.bounds.max_kept)
         if on_lost is not None:
             queue.on_lost = on_lost
+            self._strangers.adopt(label)
         return queue
 
     def offer(self, queue: Queue, draft: Event) -> None:
@@ -172,11 +173,11 @@ class Spool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._desk.acquire(), CLOSE_SECONDS / 2)
         await self._disk.close()
-        self._strangers.report(float("inf"))
+        self._strangers.measure(self._queues, float("inf"))
 
     def measure(self) -> None:
         """Bring the metrics up to date."""
-        self._strangers.report(asyncio.get_running_loop().time())
+        self._strangers.measure(self._queues, asyncio.get_running_loop().time())
         self._metrics.spool_on_disk.set(self.is_on_disk())
         self._metrics.spool_bytes.set(self._disk.used)
 

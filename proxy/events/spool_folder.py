@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import os
-import stat
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from proxy.errors import SpoolUnusable
+from proxy.store.disk import DIRECTORY_MODE, FILE_MODE, Disk
 
 NAME: Final = "spool.db"
 DAMAGED_NAME: Final = "spool.damaged"
-MODE: Final = 0o700
-FILE_MODE: Final = 0o600
+
+_disk: Final = Disk()
 
 
 def own(folder: Path) -> Path:
     """Make a directory, or take rights of others to it away; return the path of the file in it.
 
-    Raises `SpoolUnusable` when it or its parent is somebody else's, `OSError` when it cannot be.
+    It outlives a power cut. Raises `SpoolUnusable` when it or its parent is somebody else's,
+    `OSError` when it cannot be.
     """
-    if not folder.parent.exists():
-        folder.parent.mkdir(mode=MODE, parents=True, exist_ok=True)
-    # The owner of the parent could put another directory in this one's place.
-    _check_ours(folder.parent.stat())
-    folder.mkdir(mode=MODE, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(opened)
-        _check_ours(found)
-        if stat.S_IMODE(found.st_mode) != MODE:
-            os.fchmod(opened, MODE)
-    finally:
-        os.close(opened)
-    path = folder / NAME
-    path.touch(mode=FILE_MODE)
+    for path in (*reversed(folder.absolute().parents), folder):
+        if _disk.make_directory(path):
+            with ExitStack() as opened:
+                _disk.sync(_open(path.parent, None, opened))
+    with ExitStack() as opened:
+        # The owner of the parent could put another directory in this one's place.
+        parent = _open(folder.parent, None, opened)
+        _check_ours(parent)
+        ours = _open(folder.name, parent, opened)
+        _check_ours(ours)
+        _disk.tighten(ours, DIRECTORY_MODE)
+        path = folder / NAME
+        path.touch(mode=FILE_MODE)
+        _disk.sync(ours)
     return path
 
 
@@ -46,8 +47,15 @@ def set_aside(folder: Path) -> None:
             damaged.replace(folder / (DAMAGED_NAME + suffix))
 
 
-def _check_ours(found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
+def _open(path: str | Path, inside: int | None, opened: ExitStack) -> int:
+    fd = _disk.open_directory(path, inside)
+    opened.callback(_disk.close, fd)
+    return fd
+
+
+def _check_ours(fd: int) -> None:
+    owner = os.fstat(fd).st_uid
+    if owner != os.geteuid():
         raise SpoolUnusable(
-            f"it belongs to user {found.st_uid} and not to user {os.geteuid()}, so it is not used"
+            f"it belongs to user {owner} and not to user {os.geteuid()}, so it is not used"
         )

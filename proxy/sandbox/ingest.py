@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 
 MOST_EVENTS = 2000
+MOST_TYPES = 100
+OTHER = "other types"
+"""What is counted under one name when there are more types than that."""
 MOST_BYTES = {"/2/httpapi": 1_000_000, "/batch": 20_000_000}
 USUAL_ID_LENGTH = 5
 IDS = ("user_id", "device_id")
@@ -86,7 +89,9 @@ class Ingest:
             self.repeated += 1
             return False
         self._events[identity] = event
-        self.taken[event["event_type"]] += 1
+        event_type = event["event_type"]
+        is_one_too_many = len(self.taken) >= MOST_TYPES and event_type not in self.taken
+        self.taken[OTHER if is_one_too_many else event_type] += 1
         if len(self._events) > self._capacity:
             self._events.popitem(last=False)
         return True

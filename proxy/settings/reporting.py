@@ -45,7 +45,7 @@ class Assignment(Struct, frozen=True, kw_only=True, rename="camel"):
         int,
         setting(
             "How many bytes of a project's events may wait in memory; the oldest give way and are"
-            " counted.",
+            " counted. An eighth of it again holds events that are on disk, too.",
             ge=65_536,
             le=2**40,
         ),

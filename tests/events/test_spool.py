@@ -347,6 +347,29 @@ async def test_a_disk_that_spoils_each_new_file_is_not_asked_without_end(tmp_pat
     await spool.close()
 
 
+async def test_what_waits_for_nobody_is_seen_all_the_same(
+    tmp_path: Path, log_lines: list[dict[str, Any]]
+) -> None:
+    spool, queue, _ = await opened(tmp_path)
+    for number in range(3):
+        spool.offer(queue, draft(number))
+    await spool.close()
+    metrics = Metrics()
+    again = spool_in(tmp_path, metrics, wall=fixed)
+    await again.open()
+    again.queue("other", Lost())
+
+    again.measure()
+    again.measure()
+
+    told = [line for line in log_lines if "not configured" in line["event"]]
+    assert [(line["project"], line["events"]) for line in told] == [("p", 3)]
+    pending = "amplitude_proxy_events_pending"
+    assert metrics.registry.get_sample_value(pending, {"project": "p"}) == 3
+    assert metrics.registry.get_sample_value(pending, {"project": "other"}) is None
+    await again.close()
+
+
 async def test_losses_of_strangers_are_told_once_a_minute(
     tmp_path: Path, log_lines: list[dict[str, Any]]
 ) -> None:
@@ -628,7 +651,7 @@ async def test_after_kill_9_at_any_moment_what_was_committed_is_there_exactly_on
     said: dict[str, set[int]] = {
         word: set() for word in ("offered", "settling", "committed", "settled")
     }
-    for _ in range(30):
+    for _ in range(12):
         first = max(said["offered"], default=-1) + 1
         lines = kill_after(chance, started(VICTIM, folder, first))
         for line in lines:
@@ -641,8 +664,8 @@ async def test_after_kill_9_at_any_moment_what_was_committed_is_there_exactly_on
         assert set(there) >= said["committed"] - said["settling"], "nothing is missing"
         assert not set(there) & said["settled"], "nothing comes back"
         assert set(there) <= said["offered"]
-    assert len(said["committed"]) > 3000
-    assert len(said["settled"]) > 1000
+    assert len(said["committed"]) > 300
+    assert len(said["settled"]) > 300
 
 
 class Life(RuleBasedStateMachine):

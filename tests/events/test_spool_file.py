@@ -340,7 +340,7 @@ def test_pages_that_went_bad_are_noticed_when_they_are_read(tmp_path: Path) -> N
 def test_no_directory_can_be_made_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "events").write_text("")
 
-    with pytest.raises(SpoolUnusable, match="File exists"):
+    with pytest.raises(SpoolUnusable, match="Not a directory"):
         SpoolFile.open(tmp_path / "events")
 
 

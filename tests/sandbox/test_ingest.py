@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.sandbox.ingest import Ingest
+from proxy.sandbox.ingest import MOST_TYPES, OTHER, Ingest
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -28,6 +28,17 @@ def test_good_events_are_counted_and_kept() -> None:
     assert new == ingest.events()
     assert ingest.events("other") == [event(event_type="other")]
     assert dict(ingest.taken) == {"seen": 1, "other": 1}
+
+
+def test_no_more_types_are_told_apart_than_anybody_looks_at() -> None:
+    ingest = Ingest("key")
+
+    for number in range(MOST_TYPES + 50):
+        ingest.post("/batch", upload(event(event_type=f"type {number}"), event()), 0)
+
+    assert len(ingest.taken) == MOST_TYPES + 1
+    assert ingest.taken["seen"] == MOST_TYPES + 50
+    assert ingest.taken[OTHER] == 51
 
 
 def test_an_insert_id_that_came_before_is_not_a_new_event() -> None:

@@ -251,6 +251,13 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         False,
     ),
     (
+        "answerCache.maxBytes",
+        "AMPLITUDE_ANSWER_CACHE_MAX_BYTES",
+        "answer_cache.max_bytes",
+        67_108_864,
+        0,
+    ),
+    (
         "remoteEvaluation.mode",
         "AMPLITUDE_REMOTE_EVALUATION_MODE",
         "remote_evaluation.mode",
