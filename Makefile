@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup run test check lint types floors coverage bench bench-cohorts bench-crowd bench-streams clients differential jvm fmt docs lock renders sbom clean
+.PHONY: help setup run test check lint types floors coverage bench bench-cohorts bench-crowd bench-streams hunt clients differential jvm fmt docs lock renders sbom clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ run: $(READY) ## Start the proxy against the embedded sandbox; Ctrl-C stops both
 
 test: $(READY) ## Run all tests; what needs a missing program is skipped by name.
 	$(BIN)/pytest -q -n auto --maxprocesses 4
+
+hunt: $(READY) ## Try the laws with thousands of new random cases each.
+	CASES=hunt $(BIN)/pytest -q -n auto --maxprocesses 4 -m hypothesis
 
 check: lint types floors coverage ## Lint, types, floors, tests and the coverage gate.
 
