@@ -27,11 +27,13 @@ LABEL org.opencontainers.image.title="evaluation-proxy" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build --chown=65532:65532 /data /var/lib/evaluation-proxy
-# Bytecode came with the build; at run time nothing is written beside the code.
+# Bytecode came with the build; at run time nothing is written beside the code. Who publishes a
+# container's port decides who reaches it: inside, the operators' port listens on all addresses.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    AMPLITUDE_DATA_DIR=/var/lib/evaluation-proxy
+    AMPLITUDE_DATA_DIR=/var/lib/evaluation-proxy \
+    AMPLITUDE_METRICS_HOST=0.0.0.0
 USER 65532:65532
 WORKDIR /
 VOLUME ["/var/lib/evaluation-proxy"]

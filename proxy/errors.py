@@ -17,6 +17,7 @@ ProxyError
 ├── StoreError               the data directory did not give what was asked
 │   ├── Damaged              a file is missing, cut or changed
 │   └── Hindered             it cannot be used or written now; `reason` is of a closed set
+├── ArchiveError             a snapshot file was refused; `reason` is of a closed set
 └── BadRequest               a client's mistake; `status` and a reason fit for the client
 """
 
@@ -101,6 +102,14 @@ class Damaged(StoreError):
 
 class Hindered(StoreError):
     """The data directory cannot be used or written now; `reason` is a word of a closed set."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class ArchiveError(ProxyError):
+    """A snapshot file was refused, or cannot be made; `reason` is a word of a closed set."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import (
@@ -105,8 +105,15 @@ class Lap(Timing):
 class RequestTimes(Collector):
     """How long requests took: as a histogram, and under the official proxy's names."""
 
+    bounds = LATENCY_SECONDS
+
     def __init__(self) -> None:
         self._laps: dict[tuple[str, str, int], Lap] = {}
+
+    def counts(self) -> Iterator[tuple[str, int, Sequence[int]]]:
+        """Give route, status and the observations in each bucket; the last has no bound."""
+        for (_, route, status), lap in self._laps.items():
+            yield route, status, lap.counts
 
     def labels(self, method: str, route: str, status: int) -> Lap:
         """Return the series of a method, a route's name and a status."""

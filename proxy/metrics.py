@@ -5,10 +5,12 @@ from __future__ import annotations
 from prometheus_client import ProcessCollector
 
 from proxy.instruments import PREFIX, LoopCounter
+from proxy.measures.configuring import Configuring
 from proxy.measures.edge import Edge
 from proxy.measures.reporting import Reporting
 from proxy.measures.serving import Serving
 from proxy.measures.syncing import Syncing
+from proxy.measures.telemetry import Telemetry
 
 OFFICIAL_COUNTERS = {
     "request": "Requests to the client port.",
@@ -42,7 +44,7 @@ OFFICIAL_COUNTERS = {
 }
 
 
-class Metrics(Serving, Syncing, Reporting, Edge):
+class Metrics(Configuring, Serving, Syncing, Reporting, Edge, Telemetry):
     """All metrics of one process, on a registry of their own, so that tests do not share them."""
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Metrics(Serving, Syncing, Reporting, Edge):
         self.loop_deaths = self._counter(
             "loop_deaths", "Background loops that ended on an error and were restarted.", "loop"
         )
+        self._configure()
         self._serve()
         self._sync()
         self._keep()
@@ -68,3 +71,4 @@ class Metrics(Serving, Syncing, Reporting, Edge):
         self._relay()
         self._admit()
         self._web()
+        self._send_telemetry()

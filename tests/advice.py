@@ -19,8 +19,20 @@ AREAS = (
         "Look here first. `/readyz` and `/status` on the operators' port say it with reasons.",
         {
             "ready": "0 for minutes: `/readyz` names the part and the reason.",
+            "operators_refused_total": (
+                "`wrong_credential` rising: somebody guesses, or a scraper has an old credential."
+            ),
             "configured": "Never; other numbers only count together with it.",
             "build_info": "Two versions for long: a rollout is stuck.",
+            "config_last_reload_successful": (
+                "0: a newer configuration was refused; `/status` says why. It would not survive a"
+                " restart."
+            ),
+            "config_last_reload_timestamp_seconds": (
+                "Older than your last change: it has not arrived here yet."
+            ),
+            "config_reload_total": "`refused` or `failed` rising: see the two above.",
+            "config_info": "Replicas with different hashes for long: a change reached only some.",
             "loop_deaths_total": "More than once or twice: the log has the traceback.",
             "event_loop_delay_seconds": (
                 "p90 above 25 ms: the core is full, or something holds it up. Add replicas."
@@ -126,6 +138,18 @@ AREAS = (
         },
     ),
     Area(
+        "Offline",
+        "Only with `offline.path`; see [offline](offline.md).",
+        {
+            "offline_ok": "0 for minutes: what was put there is refused; `/status` says why.",
+            "offline_age_seconds": "Above the time in which snapshots should arrive.",
+            "offline_reads_total": "Any other outcome than `changed` and `unchanged`.",
+            "offline_events_not_taken_total": (
+                "Above 0 where events matter: `offline.events: keep` lets them wait."
+            ),
+        },
+    ),
+    Area(
         "The data directory",
         "What a restart finds again. Trouble here takes nobody out of service.",
         {
@@ -187,6 +211,17 @@ AREAS = (
             "web_answers_total": "`stale`, `fallback` or `failed`: Amplitude does not answer.",
             "web_calls_total": "`held_back`: too many at once, or all of them fail.",
             "web_kept_bytes": NEVER,
+        },
+    ),
+    Area(
+        "OpenTelemetry",
+        "Only with `otel.enabled`; `/status` says what is wrong with the collector.",
+        {
+            "otel_spans_total": (
+                "`dropped` rising: the collector is slow or down; `failed`: it takes no such span."
+            ),
+            "otel_spans_pending": "Thousands for minutes: as for `dropped`.",
+            "otel_exports_total": "`failed` rising: the collector is down, or refuses us.",
         },
     ),
     Area(

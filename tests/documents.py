@@ -3,13 +3,19 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import yaml
 
 from proxy.instruments import PREFIX
 from proxy.metrics import Metrics
+from proxy.openapi.conditions import CONDITIONS
+from proxy.openapi.document import WHEN, Port, operations, text_of
 from proxy.settings import documents
+from proxy.settings.changes import is_reloaded
+from proxy.settings.leaves import leaves
+from proxy.settings.schema import Configuration
+from proxy.telemetry import attributes
 from tests.advice import AREAS
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +23,11 @@ README = ROOT / "README.md"
 CONFIG = ROOT / "config"
 CHART = ROOT / "helm" / "evaluation-proxy"
 VALUES_SCHEMA = CHART / "values.schema.json"
+RELOAD_PAGE = ROOT / "docs" / "reload.md"
 METRICS_PAGE = ROOT / "docs" / "metrics.md"
+API_PAGE = ROOT / "docs" / "api.md"
+KEYS = {"clients": "a deployment's key", "operators": "the credential"}
+TELEMETRY_PAGE = ROOT / "docs" / "opentelemetry.md"
 COPIED = ("alerts.yaml", "dashboard.json")
 """Helm reads nothing outside a chart: these stand in it once more."""
 
@@ -123,11 +133,62 @@ def values_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
+def telemetry_page() -> str:
+    """The page on OpenTelemetry, with every attribute that a span may have."""
+    rows = ["| attribute | of | what it says |", "|---|---|---|"]
+    for name, attribute in attributes.TABLE.items():
+        rows.append(f"| `{name}` | {attribute.spans} | {attribute.meaning} |")
+    return with_block(TELEMETRY_PAGE.read_text(), "attributes", "\n".join(rows))
+
+
+def routes_table(port: Port) -> str:
+    """Every route of a port: what it does, who may ask, which statuses are its own."""
+    rows = ["| route | what it does | needs | statuses | while |", "|---|---|---|---|---|"]
+    text = text_of(port)
+    for path, method, operation in operations(text):
+        needs = operation.get("security", text["security"])
+        key = "" if not needs else "both project keys" if "projectKeys" in needs[0] else KEYS[port]
+        if operation["tags"] == ["events"]:
+            key = "an API key in the body"
+        condition = text["paths"][path].get(WHEN)
+        cells = (
+            f"`{method.upper()} {path}`",
+            operation["summary"],
+            key,
+            ", ".join(sorted(operation["responses"])),
+            CONDITIONS[condition].decided_by if condition else "",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def api_page() -> str:
+    """The page on all routes, with a table for each port."""
+    text = API_PAGE.read_text()
+    for port in get_args(Port):
+        text = with_block(text, port, routes_table(port))
+    return text
+
+
+def reload_page() -> str:
+    """The page on reloading, with all settings that take effect while the proxy serves."""
+    rows = ["| setting under `configuration:` | meaning |", "|---|---|"]
+    rows += [
+        f"| `{leaf.key}` | {leaf.meaning} |"
+        for leaf in leaves(Configuration)
+        if is_reloaded(leaf.key)
+    ]
+    return with_block(RELOAD_PAGE.read_text(), "reloaded", "\n".join(rows))
+
+
 def generated() -> dict[Path, str]:
     """Every file that is written as a whole, with what it should hold."""
     return {
         VALUES_SCHEMA: values_schema(),
         METRICS_PAGE: metrics_page(),
+        API_PAGE: api_page(),
+        TELEMETRY_PAGE: telemetry_page(),
+        RELOAD_PAGE: reload_page(),
         **{CHART / "files" / name: (CONFIG / name).read_text() for name in COPIED},
     }
 

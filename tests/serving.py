@@ -23,6 +23,7 @@ from proxy.metrics import Metrics
 from proxy.settings.schema import Settings
 from proxy.snapshots.board import Board
 from proxy.tasks import wall_clock
+from proxy.telemetry.spans import Tracer
 from tests import builders
 from tests.builders import KEY, condition, flag, segment
 
@@ -175,6 +176,7 @@ async def serving(
     features: Iterable[Feature] = (),
     tls: ssl.SSLContext | None = None,
     local: sockets.LocalSocket | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve flags on a free port until the block is left."""
     board, metrics = Board(), Metrics()
@@ -208,7 +210,7 @@ async def serving(
         ),
         features=features,
     )
-    server = build_server(router, chosen, metrics, wall_clock, durable=durable)
+    server = build_server(router, metrics, wall_clock, durable=durable, tracer=tracer)
     bound = sockets.bind("127.0.0.1", 0)
     port = bound[0].getsockname()[1]
     await server.open([*bound, *([local] if local else [])], tls)

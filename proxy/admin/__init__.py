@@ -1,7 +1,9 @@
-"""The operators' port: metrics, probes, status. For eyes inside the house, yet without any key.
+"""The operators' port: metrics, probes, status, explanations. For eyes inside, yet without any key.
 
-`pages` says what is shown, as plain values; `server` carries it over HTTP. Whatever is shown comes
-from callables that were handed in: nothing here knows of boards, loops or events.
+Pages are plain values; `server` carries them over HTTP, and `guard` stands in front of it. What
+belongs to sync, events or the clients' port comes from callables that were handed in; flags are
+read off the board.
 
-Words: *live* means the loop turns; *ready*, that every deployment has flags and we are to stay.
+Words: *live* means the loop turns; *ready*, that every deployment has flags and we are to stay; a
+*change* is a difference between a deployment's flags and those before; a *visit* is a connection.
 """

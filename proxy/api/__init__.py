@@ -23,6 +23,8 @@ The public edge has rooms of its own. `admission` says who is answered and who i
 `doorman` (who may be connected), `pauses` (who is not listened to for a moment, and who queues).
 `cors` and `origins` say which pages may read an answer, `garbage` what is said to no request.
 
+What is configured may change at any time: `in_force` holds the limits, and tells the others.
+
 Nothing here fetches, stores or reports: flags come from the board, cohorts from a callable that
 finds their files; assignments, exposures and uploads go to `reports`, which are callables too.
 

@@ -58,7 +58,8 @@ NO_SEAT: Final = told(503, "Too many connections", 2, 9, closes=True)
 class Admission:
     """Turns requests away beyond the bounds; while it only logs, it turns away nobody.
 
-    `clock` gives seconds that never go back; `draw` gives numbers from 0 to 1.
+    While it is not `is_on`, nobody need ask. `clock` gives seconds that never go back; `draw` gives
+    numbers from 0 to 1.
     """
 
     def __init__(
@@ -68,23 +69,47 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        bounds = given.in_force
-        self.overload = Overload(bounds.queue_delay_millis / 1000, metrics, draw)
-        self._log_only = given.log_only
+        self.overload = Overload(0.0, metrics, draw)
         self._clock = clock
         self._draw = draw
+        self._metrics = metrics
+        self._rates: dict[str, tuple[tuple[float, float], Rates | None]] = {}
+        self._put_in_force(given)
+        self.doorman = Doorman(given.in_force, self._addresses, self.turn_away)
+        metrics.admission_addresses.set_function(self.addresses_known)
+
+    def apply(self, given: Given) -> None:
+        """Put other bounds in force; what was counted for a bound that stays goes on counting."""
+        self._put_in_force(given)
+        self.doorman.apply(given.in_force, self._addresses)
+
+    def _put_in_force(self, given: Given) -> None:
+        bounds = given.in_force
+        self.is_on = bool(bounds)
+        self.overload.aim(bounds.queue_delay_millis / 1000)
+        self._log_only = given.log_only
         self._header = given.forwarded_header
         self._addresses = Addresses(given.trusted_proxies, given.forwarded_header)
-        self.doorman = Doorman(bounds, self._addresses, self.turn_away)
-        self._by_address = _rates(bounds.requests_per_address, bounds.burst_per_address)
-        self._by_deployment = _rates(bounds.requests_per_deployment, bounds.burst_per_deployment)
+        self._by_address = self._rates_of(
+            "address", bounds.requests_per_address, bounds.burst_per_address
+        )
+        self._by_deployment = self._rates_of(
+            "deployment", bounds.requests_per_deployment, bounds.burst_per_deployment
+        )
         unknown = bounds.unknown_keys_per_address
-        self._unknown = _rates(unknown / MINUTE, unknown)
-        refused, would_be = metrics.admission_refused, metrics.admission_would_refuse
-        self._counter = would_be if given.log_only else refused
+        self._unknown = self._rates_of("unknown", unknown / MINUTE, unknown)
+        metrics = self._metrics
+        self._counter = (
+            metrics.admission_would_refuse if given.log_only else metrics.admission_refused
+        )
         self._counts: dict[tuple[Tier, str], Callable[[], None]] = {}
         self._complaints: dict[tuple[Tier, str], Complaints] = {}
-        metrics.admission_addresses.set_function(self.addresses_known)
+
+    def _rates_of(self, what: str, per_second: float, burst: float) -> Rates | None:
+        bound = (per_second, burst)
+        if what not in self._rates or self._rates[what][0] != bound:
+            self._rates[what] = bound, Rates(per_second, burst) if per_second else None
+        return self._rates[what][1]
 
     def check(
         self, admitted: Snapshot | Response, headers: Mapping[str, str], visitor: Visitor
@@ -156,6 +181,7 @@ class Admission:
     def status(self) -> dict[str, Any]:
         """Return the state, without any key or address."""
         return {
+            "on": self.is_on,
             "log_only": self._log_only,
             "shed_share": round(self.overload.share, 2),
             "addresses_known": self.addresses_known(),
@@ -182,7 +208,3 @@ class Admission:
         if not visitor.is_proxy:
             return visitor.address
         return self._addresses.of_request(visitor.address, headers)
-
-
-def _rates(per_second: float, burst: float) -> Rates | None:
-    return Rates(per_second, burst) if per_second else None

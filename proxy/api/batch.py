@@ -43,8 +43,8 @@ def batch(tools: Tools, most_held: int = MOST_HELD_BYTES) -> Offer:
             return NOT_FOR_THIS_KEY
         return admitted
 
-    most_bytes = tools.settings.limits.max_batch_bytes
-    bodies = LongBodies(most_bytes, most_held, tools.metrics.rejected)
+    in_force = tools.in_force
+    bodies = LongBodies(lambda: in_force.limits.max_batch_bytes, most_held, tools.metrics.rejected)
     handlers = {"POST": Batch(tools).evaluate}
     route = Route(PATH, guarded=handlers, browsers=False, admit=admit, waits=bodies.to)
     return Offer({PATH: route})
@@ -84,26 +84,24 @@ class Batch:
 
     def __init__(self, tools: Tools) -> None:
         self._evaluator = tools.evaluator
-        limits = tools.settings.limits
-        self._deepest = limits.max_json_depth
-        self._most_keys = limits.max_flag_keys
-        self._most_users = limits.max_batch_users
+        self._in_force = tools.in_force
         self._bad_request = tools.metrics.rejected.labels("bad_request")
         self._turn = asyncio.Lock()
         self._splitting = asyncio.Lock()
 
     def evaluate(self, request: Request, snapshot: Snapshot) -> Response:
         """Evaluate the users that the body lists; the answer has an element for each, in order."""
-        keys = flag_keys(request.headers, request.query, self._most_keys)
+        keys = flag_keys(request.headers, request.query, self._in_force.limits.max_flag_keys)
         return Response(later=partial(self._begin, request, snapshot, keys))
 
     async def _begin(self, request: Request, snapshot: Snapshot, keys: list[str]) -> Response:
+        most = self._in_force.limits.max_batch_users
         if len(request.body) > LARGEST_INLINE:
             # One at a time: each thread keeps the event loop waiting for the interpreter.
             async with self._splitting:
-                users = await asyncio.to_thread(split, request.body, self._most_users)
+                users = await asyncio.to_thread(split, request.body, most)
         else:
-            users = split(request.body, self._most_users)
+            users = split(request.body, most)
         answered = (self._answer(request, snapshot, bytes(user), keys) for user in users)
         return Response(200, stream=partial(self._pour, answered))
 
@@ -122,7 +120,7 @@ class Batch:
 
     def _answer(self, request: Request, snapshot: Snapshot, text: bytes, keys: list[str]) -> bytes:
         try:
-            user = user_from_body(text, self._deepest)
+            user = user_from_body(text, self._in_force.limits.max_json_depth)
         except BadRequest as mistake:
             self._bad_request.inc()
             return failure(mistake.status, mistake.reason).body

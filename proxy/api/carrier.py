@@ -14,7 +14,7 @@ from proxy import logs
 from proxy.api.bodies import awaited_body
 from proxy.api.connection import Connection
 from proxy.api.limits import inflate
-from proxy.api.messages import Response, failure, refuse
+from proxy.api.messages import Response, refuse
 from proxy.api.packing import Packer, accepts_gzip
 from proxy.api.pauses import Turnstile
 from proxy.api.routes import OTHER, Exchange, Router
@@ -22,7 +22,7 @@ from proxy.api.sending import CLOSED, STAYED, send, send_long, write
 from proxy.api.standing import LEAVING, Crowd
 from proxy.api.streamed import StreamedBody
 from proxy.api.uploads import Upload, busy
-from proxy.api.wire import CLOSE, STAY, Wire
+from proxy.api.wire import CLOSE, EMPTY, STAY, Wire
 from proxy.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
     from proxy.api.downloads import Downloads, Source
     from proxy.api.tally import Tally
-    from proxy.settings.schema import Limits
     from proxy.tasks import Clock
 
-EMPTY = b"\r\n"
 LONGEST_COMMIT_SECONDS = 1.0
 LONG_BYTES = 65_536
 
@@ -55,7 +53,6 @@ class Carrier:
         self,
         router: Router,
         downloads: Downloads,
-        limits: Limits,
         tally: Tally,
         clock: Clock,
         *,
@@ -66,16 +63,20 @@ class Carrier:
         self._router = router
         self._downloads = downloads
         self._tally = tally
-        self._cors = router.cors if router.cors.is_selective else None
-        self._wire = Wire(clock, router.cors.otherwise)
+        self._wire = Wire(clock)
+        self.take_cors()
         self.crowd = Crowd(self._wire, tally)
         self._packer = Packer()
         self._turnstile = Turnstile()
         self._durable = durable
-        self._most_body_bytes = limits.max_body_bytes
-        self._most_inflated_bytes = limits.max_inflated_bytes
-        self._patience = limits.request_timeout_millis / 1000
+        self._terms = router.in_force
         self._log = logs.get("api")
+
+    def take_cors(self) -> None:
+        """Let pages read answers as the router says from now on."""
+        cors = self._router.cors
+        self._cors = cors if cors.is_selective else None
+        self._wire.otherwise = cors.otherwise
 
     def at_once(
         self, message: RawRequestMessage, payload: StreamReader, connection: Connection
@@ -246,22 +247,24 @@ class Carrier:
         if content.is_eof() or request.method != "POST":
             return self._finish(exchange, content, request.headers)
         try:
-            body = await awaited_body(request, connection, self._most_body_bytes, self._patience)
+            most = self._terms.limits.max_body_bytes
+            body = await awaited_body(request, connection, most, self._terms.patience)
         except BadRequest as mistake:
-            return self._refused(mistake)
+            return self._tally.refused(mistake)
         return self._finish_with(exchange, body, request.headers)
 
     async def _answer_upload(
         self, upload: Upload, request: web.BaseRequest, connection: Connection
     ) -> Response:
         try:
+            patience = self._terms.patience
             with upload.uploads.holding(upload.held) as has_room:
                 if not has_room:
                     return busy()
-                body = await awaited_body(request, connection, upload.most_bytes, self._patience)
+                body = await awaited_body(request, connection, upload.most_bytes, patience)
                 return await upload.uploads.answer(upload, body, request.headers, request.remote)
         except BadRequest as mistake:
-            return self._refused(mistake)
+            return self._tally.refused(mistake)
 
     async def _until_durable(self) -> None:
         waiting = None if self._durable is None else self._durable()
@@ -284,15 +287,11 @@ class Carrier:
 
     def _finish_with(self, exchange: Exchange, body: bytes, headers: Mapping[str, str]) -> Response:
         try:
-            if len(body) > self._most_body_bytes:
+            if len(body) > self._terms.limits.max_body_bytes:
                 refuse("Body too large", 413)
             encoding = headers.get("content-encoding")
             if encoding and body:
-                body = inflate(body, encoding, self._most_inflated_bytes)
+                body = inflate(body, encoding, self._terms.limits.max_inflated_bytes)
         except BadRequest as mistake:
-            return self._refused(mistake)
+            return self._tally.refused(mistake)
         return self._router.finish(exchange, body)
-
-    def _refused(self, mistake: BadRequest) -> Response:
-        self._tally.reject(mistake.status)
-        return failure(mistake.status, mistake.reason)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from proxy.api.editions import Holdings
-from proxy.api.evaluator import MembershipsOf, no_memberships
 from proxy.api.messages import JSON, TEXT, Request, Response, StoredBody, unavailable
 from proxy.api.requests import decoded, query_fields
+from proxy.api.settling import MembershipsOf, no_memberships
 
 if TYPE_CHECKING:
     from prometheus_client import Counter

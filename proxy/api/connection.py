@@ -53,13 +53,13 @@ class Connection(web.RequestHandler):
     answer waits in the outbox; `poured` counts the bytes of long answers that were written so far;
     `found_already` is the route of the only request that is owed an answer, and what it gave;
     `visitor` is how the doorman knows the client, None without a doorman; in a `pause` nothing is
-    read from it.
+    read from it; `trace` is what was decided of that request's tracing, None while nothing was.
     """
 
     __slots__ = (
         "_at_once", "_doorman", "_farewell", "_gone", "_head_bytes", "_head_since",
         "_most_head_bytes", "_outbox", "_stuck_at", "_stuck_since", "_wire", "body", "closing",
-        "found_already", "last_used", "owed", "pause", "poured", "unsent", "visitor",
+        "found_already", "last_used", "owed", "pause", "poured", "trace", "unsent", "visitor",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,7 @@ class Connection(web.RequestHandler):
         self.poured = 0
         self.found_already: tuple[str, Any] | None = None
         self.visitor: Visitor | None = None
+        self.trace: Any = None
         self._doorman = server.doorman
         self.pause = Pause(loop)
         self._outbox = server.outbox

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from proxy.api.complaints import Complaints
@@ -97,14 +97,18 @@ class Gate:
 class ProjectGate:
     """Lets in requests that carry both keys of a project."""
 
-    def __init__(self, projects: Sequence[Project], *, rejected: Counter, clock: Clock) -> None:
+    def __init__(self, *, rejected: Counter, clock: Clock) -> None:
         self._known: dict[Secret, tuple[int | None, Secret]] = {}
-        for index, project in enumerate(projects):
-            self._known.setdefault(project.api_key, (index, project.secret_key))
         # An unknown api key is compared too, so that it takes no less time than a wrong secret.
         self._nobody = (None, Secret(secrets.token_hex(16)))
         self._unknown = rejected.labels("unknown_project")
         self._complaints = Complaints("unknown api or secret key refused", clock)
+
+    def know(self, projects: Mapping[int, Project]) -> None:
+        """Know the projects in force from now on, each by its index."""
+        self._known = {}
+        for index, project in projects.items():
+            self._known.setdefault(project.api_key, (index, project.secret_key))
 
     def admit(self, headers: Mapping[str, str]) -> int | Response:
         """Return the project's index, or the 401 that tells nothing of what was wrong."""

@@ -62,13 +62,17 @@ class Doorman:
     """Counts connections, all together and by address; a bound of 0 is none."""
 
     def __init__(self, bounds: Bounds, addresses: Addresses, turn_away: TurnAway) -> None:
-        self._most = bounds.connections
-        self._most_of_address = bounds.connections_per_address
-        self._addresses = addresses
+        self.apply(bounds, addresses)
         self._turn_away = turn_away
         self._inside: dict[str, int] = {}
         self._open = 0
         self._surplus = 0
+
+    def apply(self, bounds: Bounds, addresses: Addresses) -> None:
+        """Put other bounds in force, for connections that come from now on."""
+        self._most = bounds.connections
+        self._most_of_address = bounds.connections_per_address
+        self._addresses = addresses
 
     def enter(self, peer: Any, hold: Callable[[float], None]) -> Visitor:
         """Take note of a connection; `peer` is its other end, `hold` stops reading from it."""

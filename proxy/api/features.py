@@ -10,6 +10,8 @@ from proxy.api.routes import Route
 if TYPE_CHECKING:
     from proxy.api.credentials import Gate
     from proxy.api.evaluator import Evaluator
+    from proxy.api.in_force import InForce
+    from proxy.api.pages import PageKeys
     from proxy.api.vardata import Vardata
     from proxy.metrics import Metrics
     from proxy.settings.schema import Settings
@@ -27,6 +29,8 @@ class Tools(NamedTuple):
     gate: Gate
     evaluator: Evaluator
     vardata: Vardata
+    in_force: InForce
+    page_keys: PageKeys
 
 
 class Offer(NamedTuple):

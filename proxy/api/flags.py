@@ -9,9 +9,9 @@ from proxy.api.requests import keys_of_query, names_tag
 from proxy.api.web import asks_for_web
 
 if TYPE_CHECKING:
+    from proxy.api.in_force import InForce
     from proxy.api.routes import Guarded
     from proxy.evaluation.deployment import CompiledDeployment
-    from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Snapshot
 
 
@@ -21,8 +21,8 @@ class Flags:
     `web` answers for those that the web delivers.
     """
 
-    def __init__(self, settings: Settings, web: Guarded) -> None:
-        self._most_keys = settings.limits.max_flag_keys
+    def __init__(self, in_force: InForce, web: Guarded) -> None:
+        self._in_force = in_force
         self._web = web
 
     def configs(self, request: Request, snapshot: Snapshot) -> Response:
@@ -35,7 +35,7 @@ class Flags:
     def named(self, request: Request, snapshot: Snapshot) -> Response:
         """Answer the flags of `flag_keys` and, transitively, their dependencies; all without it."""
         keys = keys_of_query(request.query)
-        if len(keys) > self._most_keys:
+        if len(keys) > self._in_force.limits.max_flag_keys:
             refuse("Too many flag keys")
         compiled = snapshot.compiled
         if not keys:

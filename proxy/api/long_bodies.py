@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, final
 from weakref import finalize
@@ -39,9 +39,9 @@ class LongUpload(Upload, frozen=True):
 
 @final
 class LongBodies:
-    """Takes bodies of at most so many bytes, inflates them aside and hands them on."""
+    """Takes bodies of at most so many bytes, as it is told then; inflates and hands them on."""
 
-    def __init__(self, most_bytes: int, most_held: int, rejected: Counter) -> None:
+    def __init__(self, most_bytes: Callable[[], int], most_held: int, rejected: Counter) -> None:
         self._most_bytes = most_bytes
         self._holding = Holding(most_held)
         self._busy = rejected.labels("busy")
@@ -49,7 +49,7 @@ class LongBodies:
 
     def to(self, handler: Guarded, request: Request, snapshot: Snapshot) -> LongUpload:
         """Return what waits for the body of a request."""
-        most = self._most_bytes
+        most = self._most_bytes()
         held = most if "content-encoding" in request.headers else declared(request.headers, most)
         return LongUpload(self, request.path, most, held, handler, request, snapshot)
 
@@ -68,7 +68,7 @@ class LongBodies:
         assert isinstance(upload, LongUpload)
         encoding = headers.get("content-encoding")
         if encoding and body:
-            body = await asyncio.to_thread(inflate, body, encoding, self._most_bytes)
+            body = await asyncio.to_thread(inflate, body, encoding, upload.most_bytes)
         if not self._holding.take(len(body)):
             self._busy.inc()
             return busy()

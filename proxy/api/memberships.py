@@ -10,7 +10,7 @@ from proxy.api.messages import Request, Response, failure, refuse
 from proxy.api.requests import decoded
 
 if TYPE_CHECKING:
-    from proxy.api.evaluator import MembershipsOf
+    from proxy.api.settling import MembershipsOf
     from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Snapshot
 

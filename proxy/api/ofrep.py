@@ -58,8 +58,7 @@ class Ofrep:
     def __init__(self, tools: Tools, announce: Announce) -> None:
         self._evaluator = tools.evaluator
         self._settings = tools.settings.ofrep
-        self._deepest = tools.settings.limits.max_json_depth
-        self._most_keys = tools.settings.limits.max_flag_keys
+        self._in_force = tools.in_force
         self._bad_request = tools.metrics.rejected.labels("bad_request")
         self._announce = announce
         self._catch_up = CatchUp(tools.board)
@@ -74,7 +73,9 @@ class Ofrep:
         flag = self._for_clients(snapshot.compiled).get(key)
         if flag is None:
             return Response(404, failed(FLAG_NOT_FOUND, "There is no such flag", key))
-        user = read_user(request.body, self._deepest, self._settings.targeting_key)
+        user = read_user(
+            request.body, self._in_force.limits.max_json_depth, self._settings.targeting_key
+        )
         if isinstance(user, Mistake):
             return self._refused(user, key)
 
@@ -98,11 +99,13 @@ class Ofrep:
         return self._every(request, await self._catch_up.wait(snapshot))
 
     def _every(self, request: Request, snapshot: Snapshot) -> Response:
-        user = read_user(request.body, self._deepest, self._settings.targeting_key)
+        user = read_user(
+            request.body, self._in_force.limits.max_json_depth, self._settings.targeting_key
+        )
         if isinstance(user, Mistake):
             return self._refused(user)
         try:
-            keys = flag_keys(request.headers, request.query, self._most_keys)
+            keys = flag_keys(request.headers, request.query, self._in_force.limits.max_flag_keys)
         except BadRequest as mistake:
             return self._refused(Mistake(mistake.status, GENERAL, mistake.reason))
         lacks_id = has_no_id(user)

@@ -46,6 +46,13 @@ class Overload:
         self._beats = 0
         self._seconds = 0.0
 
+    def aim(self, target_seconds: float) -> None:
+        """Take another target from now on; 0 refuses nothing."""
+        self._target = target_seconds
+        if not target_seconds:
+            self.share = 0.0
+            self._show(self.share)
+
     def refuses(self) -> bool:
         """Tell whether this piece of work is among those that are refused now."""
         return self.share > 0.0 and self._draw() < self.share
@@ -71,8 +78,8 @@ class Overload:
 
     async def watch(self) -> None:
         """Beat for ever."""
-        pause = BEAT_SECONDS if self._target else IDLE_BEAT_SECONDS
         while True:
+            pause = BEAT_SECONDS if self._target else IDLE_BEAT_SECONDS
             began = time.perf_counter()
             await asyncio.sleep(pause)
             self.beat(max(0.0, time.perf_counter() - began - pause))

@@ -14,7 +14,7 @@ from proxy.evaluation.deployment import compile_deployment
 from proxy.snapshots.snapshot import Deployment, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from prometheus_client import Counter
 
@@ -43,8 +43,12 @@ def counting(answers: Counter, what: str) -> Callable[[str], None]:
 class PageKeys:
     """Knows which keys are ours; web experiments carry a project's API key."""
 
-    def __init__(self, board: Board, projects: Sequence[Project]) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
+        self._projects: dict[str, Deployment] = {}
+
+    def know(self, projects: Mapping[int, Project]) -> None:
+        """Know the projects in force from now on, each by its index."""
         self._projects = {
             project.api_key.reveal(): Deployment(
                 key=project.api_key,
@@ -52,7 +56,7 @@ class PageKeys:
                 project=project.label,
                 project_index=index,
             )
-            for index, project in enumerate(projects)
+            for index, project in projects.items()
         }
 
     @property

@@ -11,6 +11,7 @@ import msgspec
 from proxy.api.credentials import INVALID, any_key
 from proxy.api.features import Offer, Tools
 from proxy.api.messages import Request, Response, failure, unavailable
+from proxy.api.repeats import PRIVATE
 from proxy.api.requests import (
     decode_base64,
     flag_keys,
@@ -69,8 +70,7 @@ class Relayed:
         self._evaluator = tools.evaluator
         self._admit = tools.gate.admit
         self._pending = tools.metrics.rejected.labels("pending")
-        self._deepest = tools.settings.limits.max_json_depth
-        self._most_keys = tools.settings.limits.max_flag_keys
+        self._in_force = tools.in_force
 
     def admit(self, headers: Mapping[str, str]) -> Snapshot | Response:
         """Let in whom the gate lets in, and deployments of ours whose flags have not come yet."""
@@ -85,12 +85,13 @@ class Relayed:
         """Return `local` with Amplitude's help."""
 
         def answer(request: Request, snapshot: Snapshot) -> Response:
-            keys = flag_keys(request.headers, request.query, self._most_keys)
+            limits = self._in_force.limits
+            keys = flag_keys(request.headers, request.query, limits.max_flag_keys)
             is_early = snapshot.compiled is NO_FLAGS_YET
             others = tuple(keys) if is_early else self._others.among(snapshot.compiled, keys)
             if not others and not is_early:
                 return local(request, snapshot)
-            user, text = read(request, self._deepest)
+            user, text = read(request, limits.max_json_depth)
             asked = Asked(
                 request=request,
                 snapshot=snapshot,
@@ -129,7 +130,7 @@ class Relayed:
         if isinstance(reply, Trouble):
             return self._refusal(reply) if is_early else asked.local(asked.request, asked.snapshot)
         if is_early:
-            return Response(200, _encoded([], reply, is_v1=asked.is_v1))
+            return _given(asked.request, _encoded([], reply, is_v1=asked.is_v1))
         return self._merged(asked, reply)
 
     def _merged(self, asked: Asked, variants: Variants) -> Response:
@@ -153,7 +154,7 @@ class Relayed:
         _, body = self._evaluator.evaluate(snapshot, user, asked.keys, put_together)
         if ours:
             self._evaluator.report(request.headers, snapshot, user, ours, asked.keys)
-        return Response(200, body)
+        return _given(request, body)
 
     def _refusal(self, trouble: Trouble) -> Response:
         if trouble.status == 401:
@@ -212,6 +213,10 @@ def _sent(others: tuple[str, ...], keys: Sequence[str]) -> tuple[str, ...]:
     """Return the keys that travel; none, so that all come, when nobody named too many of them."""
     too_many = not keys and len(encode(others)) > LONGEST_KEYS
     return () if too_many else others
+
+
+def _given(request: Request, body: bytes) -> Response:
+    return Response(200, body) if request.method == "POST" else Response(200, body, lines=PRIVATE)
 
 
 def _wish(headers: Mapping[str, str], name: str, known: frozenset[str]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.api.doorman import Visitor
     from proxy.api.flags import Flags
     from proxy.api.health import Health
+    from proxy.api.in_force import InForce
     from proxy.api.memberships import MembershipLists
     from proxy.api.vardata import Vardata
 
@@ -144,7 +145,8 @@ def _closed(handler: Callable[Asked, Response]) -> Callable[Asked, Response]:
 class Router:
     """Answers requests: plain values in, plain values out, no exception but cancellation.
 
-    `admission` may refuse requests, those of a visitor; None refuses nothing.
+    `admission` may refuse requests, those of a visitor. It, `cors` and what is `in_force` may
+    change at any time.
     """
 
     def __init__(
@@ -155,13 +157,14 @@ class Router:
         beginnings: Sequence[tuple[str, Route]] = (),
         *,
         cors: Cors,
-        admission: Admission | None = None,
+        admission: Admission,
+        in_force: InForce,
     ) -> None:
         self.cors = cors
         self.admission = admission
+        self.in_force = in_force
         self._routes = {path: closed(route) for path, route in routes.items()}
         self._beginnings = [(beginning, closed(route)) for beginning, route in beginnings]
-        self._allowed = cors.preflight
         self._admit = gate.admit
         self._bad_request = bad_requests.labels("bad_request")
         self._log = logs.get("api")
@@ -216,11 +219,11 @@ class Router:
         if route is None:
             route, rest = self._seek(path)
             if route is None:
-                return OTHER, self._allowed if method == "OPTIONS" else NOT_FOUND
+                return OTHER, self.cors.preflight if method == "OPTIONS" else NOT_FOUND
             path = unquote(path)
         if handler := route.guarded.get(method):
             admitted = (route.admit or self._admit)(headers)
-            if visitor is not None and self.admission is not None:
+            if visitor is not None and self.admission.is_on:
                 admitted = self.admission.check(admitted, headers, visitor)
             if isinstance(admitted, Snapshot):
                 request = Request(method, path, query, headers, b"", rest)
@@ -233,14 +236,14 @@ class Router:
         if route.uploads and method == "POST":
             refused = self._refused(route, headers, visitor)
             return route.name, refused or route.uploads.to(path, headers)
-        permission = self._allowed if route.browsers else NO_BROWSERS
+        permission = self.cors.preflight if route.browsers else NO_BROWSERS
         return route.name, permission if method == "OPTIONS" else route.refusal()
 
     def _refused(
         self, route: Route, headers: Mapping[str, str], visitor: Visitor | None
     ) -> Response | None:
         """Return what a request is told that nobody's key has let in, if it is one too many."""
-        if visitor is None or self.admission is None or not route.metered:
+        if visitor is None or not (self.admission.is_on and route.metered):
             return None
         too_many = TOO_MANY_UPLOADS if route.uploads else TOO_MANY_OF_ADDRESS
         return self.admission.refusal(visitor, headers, too_many=too_many)

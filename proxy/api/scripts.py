@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from proxy.api.features import Feature, Offer, Tools
 from proxy.api.messages import JSON, Request, Response, failure, unavailable
-from proxy.api.pages import PageKeys, counting, refusal
+from proxy.api.pages import counting, refusal
 from proxy.api.requests import names_tag, plainly_spelt, query_fields
 from proxy.api.routes import Route
 from proxy.errors import UpstreamError
@@ -57,7 +57,7 @@ class Scripts:
     """Answers scripts of keys that are ours, so that nobody is relayed to anything else."""
 
     def __init__(self, tools: Tools, client: UpstreamClient, copies: Copies) -> None:
-        self._keys = PageKeys(tools.board, tools.settings.projects)
+        self._keys = tools.page_keys
         self._client = client
         self._copies = copies
         self._count = counting(tools.metrics.web_answers, "scripts")

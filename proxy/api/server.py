@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from proxy.api.carrier import Carrier
     from proxy.api.doorman import Doorman
+    from proxy.api.in_force import InForce
     from proxy.api.overload import Overload
-    from proxy.settings.schema import Limits
 
 BACKLOG = 2048
 MOST_HEADERS = 256
@@ -40,7 +40,7 @@ class ClientServer:
     def __init__(
         self,
         carrier: Carrier,
-        limits: Limits,
+        in_force: InForce,
         overload: Overload,
         doorman: Doorman | None = None,
     ) -> None:
@@ -48,9 +48,7 @@ class ClientServer:
         self._overload = overload
         self._doorman = carrier.crowd.doorman = doorman
         self._states: Counter[str] = Counter()
-        self._most_header_bytes = limits.max_header_bytes
-        self._patience = limits.request_timeout_millis / 1000
-        self._idle_seconds = limits.idle_timeout_millis / 1000
+        self._in_force = in_force
         self._log = logs.get("api")
         self._quiet = logging.Logger("aiohttp", logging.CRITICAL + 1)  # noqa: LOG001  nobody's child
         self._listener: Listener | None = None
@@ -86,7 +84,7 @@ class ClientServer:
             sock=listening,
             backlog=BACKLOG,
             ssl=tls,
-            ssl_handshake_timeout=self._patience if tls else None,
+            ssl_handshake_timeout=self._in_force.patience if tls else None,
         )
 
     def connections_open(self) -> int:
@@ -105,7 +103,7 @@ class ClientServer:
         began = asyncio.get_running_loop().time()
         self._carrier.leaving = True
         await self._until_quiet(began + seconds / 2, hurry)
-        await self._stop_accepting(hurry)
+        await self._stop_accepting(began + seconds, hurry)
         await self._see_off(began + seconds, hurry)
         await self.close()
 
@@ -149,10 +147,15 @@ class ClientServer:
                     connection.force_close()
             await tasks.wait_for_event(hurry, POLL_SECONDS)
 
-    async def _stop_accepting(self, hurry: asyncio.Event) -> None:
-        ignored = [sockets.let_nobody_new_in(listening) for _, listening in self._listening]
-        if any(ignored):
+    async def _stop_accepting(self, deadline: float, hurry: asyncio.Event) -> None:
+        now = asyncio.get_running_loop().time
+        doors = [one for _, one in self._listening if sockets.let_nobody_new_in(one)]
+        if doors:
             await tasks.wait_for_event(hurry, HANDSHAKE_SECONDS)
+        # A machine that is short of time may not have taken everybody in by now.
+        while any(map(sockets.somebody_waits_at, doors)) and now() < deadline:
+            if await tasks.wait_for_event(hurry, POLL_SECONDS):
+                break
         self._close_listeners()
 
     def _close_listeners(self) -> None:
@@ -182,12 +185,13 @@ class ClientServer:
     async def _watch_connections(self) -> None:
         now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(min(1.0, self._patience / 4))
+            await asyncio.sleep(min(1.0, self._in_force.patience / 4))
+            idle_seconds = self._in_force.limits.idle_timeout_millis / 1000
             ease = 1.0 if self._doorman is None else self._doorman.patience
-            patience = self._patience * max(LEAST_PATIENCE, ease)
+            patience = self._in_force.patience * max(LEAST_PATIENCE, ease)
             states: Counter[str] = Counter()
             for number, connection in enumerate(self._connections(), 1):
-                connection.look(now(), patience, self._idle_seconds * ease)
+                connection.look(now(), patience, idle_seconds * ease)
                 states[connection.state] += 1
                 if not number % LOOKED_AT_IN_A_ROW:
                     await asyncio.sleep(0)
@@ -198,17 +202,18 @@ class ClientServer:
         return [each for each in open_ones if isinstance(each, Connection)]
 
     def _connection(self, server: Listener) -> Connection:
+        most_header_bytes = self._in_force.limits.max_header_bytes
         return Connection(
             server,
             self._carrier.at_once,
             self._carrier.refusal,
-            2 * self._most_header_bytes,
+            2 * most_header_bytes,
             # The watcher ends idle connections; it also knows of requests answered at once.
             keepalive_timeout=NEVER_SECONDS,
             access_log=None,
             logger=self._quiet,
-            max_line_size=self._most_header_bytes,
-            max_field_size=self._most_header_bytes,
+            max_line_size=most_header_bytes,
+            max_field_size=most_header_bytes,
             max_headers=MOST_HEADERS,
             lingering_time=2.0,
             auto_decompress=False,

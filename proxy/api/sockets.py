@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import select
 import socket
 import stat
 import struct
@@ -126,6 +127,13 @@ def let_nobody_new_in(listener: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def somebody_waits_at(listener: socket.socket) -> bool:
+    """Tell whether the kernel has accepted a connection that the program has not taken in yet."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def leave_little_unsent(connected: socket.socket) -> bool:

@@ -257,7 +257,9 @@ class Crowd:
         self, response: Response, asked: Asked, connection: Connection, *, is_chunked: bool
     ) -> None:
         assert response.standing is not None
-        standing = Standing(Opening(response, self._wire, self._tally, *asked, is_chunked), self)
+        standing = Standing(
+            Opening(response, self._wire, self._tally.for_later(), *asked, is_chunked), self
+        )
         try:
             if standing.take(connection):
                 response.standing(standing)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from proxy.api.features import Offer
+from proxy.api.in_force import InForce
 from proxy.api.messages import Request, Response
 from proxy.api.requests import flag_keys, user_from_base64, user_from_header
 from proxy.api.routes import Route, with_head
@@ -33,7 +34,7 @@ WISHES: Final = ("x-amp-exp-track", "x-amp-exp-exposure-track")
 class Person:
     """A user whose variants somebody follows; kept as the text that it came in, as it is small."""
 
-    __slots__ = ("_evaluator", "_keys", "_streams", "_text", "_wishes", "seen", "slot")
+    __slots__ = ("_deepest", "_evaluator", "_keys", "_streams", "_text", "_wishes", "seen", "slot")
 
     kind = "variants"
     keep_alive = KEEP_ALIVE
@@ -45,6 +46,7 @@ class Person:
         self.seen: Snapshot | None = None
         self._streams = streams
         self._evaluator = evaluator
+        self._deepest = streams.in_force.limits.max_json_depth
         self._text = request.headers.get("x-amp-exp-user", "")
         self._keys: Sequence[str] = streams.keys_of(request)
         headers = request.headers
@@ -62,7 +64,7 @@ class Person:
         snapshot = self.seen = self.slot.snapshot
         if snapshot is None:
             return None
-        user = user_from_base64(self._text, self._streams.deepest)
+        user = user_from_base64(self._text, self._deepest)
         outcomes, body = self._evaluator.evaluate(snapshot, user, self._keys, answer)
         message = event(body, PUSH)
         if message == told:
@@ -87,21 +89,21 @@ class VariantStreams:
     """
 
     def __init__(self, board: Board, readers: Readers, settings: Settings) -> None:
-        self.deepest = settings.limits.max_json_depth
+        self.in_force = InForce(settings.limits)
         self.people: dict[Person, Reader] = {}
         self._board = board
         self._readers = readers
         self._pause = settings.streams.keep_alive_millis / 1000
-        self._most_keys = settings.limits.max_flag_keys
 
     def offer(self, tools: Tools) -> Offer:
         """Return the route of the stream."""
+        self.in_force = tools.in_force
         begin = partial(self._begin, tools.evaluator)
         return Offer({VARIANTS: Route(VARIANTS, guarded=with_head({"GET": begin}))})
 
     def keys_of(self, request: Request) -> list[str]:
         """Return the flag keys that a request asks for, none for all."""
-        return flag_keys(request.headers, request.query, self._most_keys)
+        return flag_keys(request.headers, request.query, self.in_force.limits.max_flag_keys)
 
     def status(self) -> dict[str, Any]:
         """Return how many users are followed."""
@@ -133,7 +135,7 @@ class VariantStreams:
         slot = self._board.find(snapshot.deployment.key.reveal())
         assert slot is not None, "the gate has just found it"
         # What is wrong with the user is told now, not when it is its turn.
-        user_from_header(request.headers, self.deepest)
+        user_from_header(request.headers, self.in_force.limits.max_json_depth)
         person = Person(self, evaluator, request, slot)
         refused = self._readers.refusal()
         if refused is not None:

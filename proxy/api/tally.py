@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.api.messages import failure
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.api.messages import Response
+    from proxy.errors import BadRequest
     from proxy.metrics import Metrics
 
 OFFICIAL_OF_ROUTE = {
@@ -65,6 +69,15 @@ class Tally:
             if known is method:
                 self._observe[method, route, status] = observe
         observe(seconds)
+
+    def for_later(self) -> Tally:
+        """Return what counts an answer that comes when its request is forgotten."""
+        return self
+
+    def refused(self, mistake: BadRequest) -> Response:
+        """Count a request that was refused for a mistake; return what it is told."""
+        self.reject(mistake.status)
+        return failure(mistake.status, mistake.reason)
 
     def reject(self, status: int) -> None:
         """Count a request that was refused before a handler saw it."""

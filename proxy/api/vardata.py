@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.api.answers import Answers
     from proxy.api.editions import Edition, Editions, Key
     from proxy.api.evaluator import Evaluator
-    from proxy.settings.schema import Settings
+    from proxy.api.in_force import InForce
     from proxy.snapshots.snapshot import Snapshot
 
 LONGEST_KEPT: Final = 16_384
@@ -58,7 +58,7 @@ class Vardata:
     """
 
     def __init__(
-        self, evaluator: Evaluator, editions: Editions, answers: Answers, settings: Settings
+        self, evaluator: Evaluator, editions: Editions, answers: Answers, in_force: InForce
     ) -> None:
         self.answers = answers
         self._evaluator = evaluator
@@ -67,8 +67,7 @@ class Vardata:
         self._missed = answers.missed
         self._keep = answers.keep
         self._give_again = Repeats(evaluator, answers).give
-        self._deepest = settings.limits.max_json_depth
-        self._most_keys = settings.limits.max_flag_keys
+        self._in_force = in_force
 
     def by_header(self, request: Request, snapshot: Snapshot) -> Response:
         """Evaluate the user of `X-Amp-Exp-User`; the answer holds all that the engine returned."""
@@ -145,9 +144,9 @@ class Vardata:
         self, request: Request, snapshot: Snapshot, form: Form, text: str | bytes
     ) -> tuple[bytes, dict[str, Any], list[Outcome], list[str]]:
         """Evaluate and report; return the body, the user, the outcomes and the keys asked for."""
-        headers = request.headers
-        user = form.read(text, self._deepest)
-        keys = flag_keys(headers, request.query, self._most_keys)
+        headers, limits = request.headers, self._in_force.limits
+        user = form.read(text, limits.max_json_depth)
+        keys = flag_keys(headers, request.query, limits.max_flag_keys)
         outcomes, body = self._evaluator.evaluate(snapshot, user, keys, form.encode)
         self._evaluator.report(headers, snapshot, user, outcomes, keys)
         return body, user, outcomes, keys

@@ -16,10 +16,10 @@ from proxy.evaluation.partial_plan import FlagPlan, encode
 
 if TYPE_CHECKING:
     from proxy.api.evaluator import Evaluator
+    from proxy.api.in_force import InForce
     from proxy.evaluation.compiler_units import Unit
     from proxy.evaluation.deployment import CompiledDeployment
     from proxy.metrics import Metrics
-    from proxy.settings.schema import Settings
     from proxy.snapshots.snapshot import Snapshot
 
 MADE_PER_STEP: Final = 25
@@ -47,15 +47,15 @@ def flags_answer(request: Request, body: bytes) -> Response:
 class WebFlags:
     """Resolves a deployment's web flags for the user of a request, as far as both are known."""
 
-    def __init__(self, evaluator: Evaluator, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, evaluator: Evaluator, in_force: InForce, metrics: Metrics) -> None:
         self._evaluator = evaluator
-        self._deepest = settings.limits.max_json_depth
+        self._in_force = in_force
         self._took = metrics.web_evaluation_seconds.observe
         self._plans = Plans()
 
     def answer(self, request: Request, snapshot: Snapshot) -> Response:
         """Answer the web flags for the user of `X-Amp-Exp-User`, or for nobody in particular."""
-        user = user_from_header(request.headers, self._deepest)
+        user = user_from_header(request.headers, self._in_force.limits.max_json_depth)
         plans = self._plans.ready(snapshot.compiled)
         if plans is not None:
             return self._resolved(request, snapshot, user, plans)

@@ -11,7 +11,7 @@ from proxy.api.credentials import any_key
 from proxy.api.features import Feature, Offer, Tools
 from proxy.api.flags import Flags
 from proxy.api.messages import JSON, Request, Response
-from proxy.api.pages import NO_FLAGS_YET, PageKeys, counting, refusal
+from proxy.api.pages import NO_FLAGS_YET, counting, refusal
 from proxy.api.requests import user_from_header
 from proxy.api.routes import Route, with_head
 from proxy.api.web import WebFlags, asks_for_web, flags_answer
@@ -55,7 +55,7 @@ class _Admission:
     """Lets in whom the gate lets in, and keys of ours that have no flags here."""
 
     def __init__(self, tools: Tools) -> None:
-        self._keys = PageKeys(tools.board, tools.settings.projects)
+        self._keys = tools.page_keys
         self._gate = tools.gate
 
     def admit(self, headers: Mapping[str, str]) -> Snapshot | Response:
@@ -72,9 +72,9 @@ class ForwardedFlags(_Admission):
         self._client = client
         self._copies = copies
         self._count = counting(tools.metrics.web_answers, "flags")
-        self._deepest = tools.settings.limits.max_json_depth
-        self._local = WebFlags(tools.evaluator, tools.settings, tools.metrics)
-        self._flags = Flags(tools.settings, self._forward)
+        self._in_force = tools.in_force
+        self._local = WebFlags(tools.evaluator, tools.in_force, tools.metrics)
+        self._flags = Flags(tools.in_force, self._forward)
 
     def configs(self, request: Request, snapshot: Snapshot) -> Response:
         """Answer flag configs; those for the web come from Amplitude."""
@@ -84,7 +84,8 @@ class ForwardedFlags(_Admission):
         return self._flags.configs(request, snapshot)
 
     def _forward(self, request: Request, snapshot: Snapshot) -> Response:
-        user_from_header(request.headers, self._deepest)  # what is broken goes no further
+        # What is broken goes no further.
+        user_from_header(request.headers, self._in_force.limits.max_json_depth)
         return Response(later=partial(self._asked, request, snapshot))
 
     async def _asked(self, request: Request, snapshot: Snapshot) -> Response:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BODILESS = frozenset({204, 304})
 CLOSE = b"Connection: close\r\n\r\n"
 STAY = b"Connection: keep-alive\r\n\r\n"
+EMPTY = b"\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -42,7 +43,7 @@ class Wire:
 
     def __init__(self, clock: Clock, otherwise: Grant = ANYBODY) -> None:
         self._clock = clock
-        self._otherwise = otherwise
+        self.otherwise = otherwise
         self._second = -1
         self._date = b""
         self._openings: dict[tuple[int, str, bytes], bytes] = {}
@@ -80,7 +81,7 @@ class Wire:
         return b"%b%b%bDate: %b\r\n%b" % (opening, framing, extra, self._now(), connection)
 
     def _opening(self, response: Response) -> bytes:
-        grant = response.grant or self._otherwise
+        grant = response.grant or self.otherwise
         lines = grant.exposing if response.headers or response.lines else grant.bare
         kind = (response.status, response.content_type, lines)
         opening = self._openings.get(kind)
@@ -96,7 +97,7 @@ class Wire:
             lines += "".join(f"{name}: {value}\r\n" for name, value in response.headers).encode()
         elif not lines:
             return b""
-        if not (response.grant or self._otherwise).varies:
+        if not (response.grant or self.otherwise).varies:
             return lines
         # One line for all that it varies by: some caches read no second one.
         if VARY in lines:

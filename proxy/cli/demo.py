@@ -118,7 +118,7 @@ def welcome(demo: Demo, port: int) -> str:
         [
             *lines,
             f"  the proxy           {proxy}  (point an SDK's serverUrl here)",
-            f"  for operators       {operators}/status, /metrics, /readyz",
+            f"  for operators       {operators}  (the status page; /metrics, /readyz)",
             f"  deployment keys     {SERVER_KEY} and {CLIENT_KEY}",
             f"  for a web page      {proxy}/script/{CLIENT_KEY}.experiment.js",
             "",

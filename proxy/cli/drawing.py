@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-
-from proxy.evaluation.bucketing import bucket_hash
-from proxy.evaluation.model import Bucket, Flag
-from proxy.evaluation.selectors import select
-from proxy.evaluation.text import text
-from proxy.evaluation.users import evaluation_context
 
 YES, NO = "yes", "no"
 EVERYBODY = "(no conditions: everybody)"
 
 
-Buckets = Mapping[str, list[str]]
-"""For each flag key one line for each segment; empty where the segment has no bucket."""
-
-
-def buckets_of(flags: Mapping[str, Flag], user: Mapping[str, Any]) -> Buckets:
-    """Say where a user falls in the bucket of each segment of each flag."""
-    target = {"context": evaluation_context(user)}
-    return {
-        key: [
-            _bucket(segment.bucket, target) if segment.bucket else "" for segment in flag.segments
-        ]
-        for key, flag in flags.items()
-    }
-
-
-def _bucket(bucket: Bucket, target: Mapping[str, Any]) -> str:
-    selector = ".".join(bucket.selector)
-    value = text(select(bucket.selector, target))
-    if not value:
-        return f"no bucket: {selector} is missing, so the segment's own variant"
-    hashed = bucket_hash(bucket.salt, value)
-    return (
-        f"bucket of {selector} {json_text(value).decode()} with salt"
-        f" {json_text(bucket.salt).decode()}: hash {hashed},"
-        f" {hashed % 100} of 0..99, {hashed // 100} of 0..42949672"
-    )
-
-
-def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str], buckets: Buckets) -> str:
+def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
     """Return the traces as text, one paragraph a flag; `variants` maps flag key to variant key."""
-    return "\n\n".join("\n".join(_flag(trace, variants, buckets)) for trace in traces)
+    return "\n\n".join("\n".join(_flag(trace, variants)) for trace in traces)
 
 
-def _flag(trace: Mapping[str, Any], variants: Mapping[str, str], buckets: Buckets) -> Iterator[str]:
+def _flag(trace: Mapping[str, Any], variants: Mapping[str, str]) -> Iterator[str]:
     key = str(trace["flagKey"])
     yield f"{key} -> {variants.get(key, '(no variant)')}"
     decided = False
@@ -58,9 +24,7 @@ def _flag(trace: Mapping[str, Any], variants: Mapping[str, str], buckets: Bucket
         note = "  (decided before)" if decided else ""
         yield f"  {number}. {_name(step)}: {_outcome(step)}{note}"
         yield from _conditions(step)
-        where = buckets[key][number - 1]
-        if where and step["conditionsPassed"]:
-            yield f"       {where}"
+        yield from _bucketing(step.get("bucketing"))
         decided = decided or bool(step["matched"])
 
 
@@ -91,6 +55,31 @@ def _conditions(step: Mapping[str, Any]) -> Iterator[str]:
             seen = _seen(test)
             answer = YES if test["matched"] else NO
             yield f"       {joint:>3} {selector} {condition['op']} {wanted}: {answer}, it is {seen}"
+
+
+def _bucketing(step: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say where a user falls in a segment's bucket, and what that gives."""
+    if step is None:
+        return
+    selector = ".".join(step["selector"])
+    if "hash" not in step:
+        yield f"       no bucket: {selector} is missing, so the segment's own variant"
+        return
+    yield (
+        f"       bucket of {selector} {json_text(step['value']).decode()} with salt"
+        f" {json_text(step['salt']).decode()}: hash {step['hash']},"
+        f" {step['bucket']} of 0..99, {step['point']} of 0..42949672"
+    )
+    if step["allocation"] is None:
+        places = ", ".join(map(_range, step["allocations"])) or "nobody"
+        yield f"       the rollout is for {places}: the segment's own variant"
+        return
+    dealt = [f"{_range(one['range'])} {one['variant']}" for one in step["distributions"]]
+    yield f"       within {_range(step['allocation'])}: {', '.join(dealt) or '(nothing)'}"
+
+
+def _range(bounds: Sequence[int]) -> str:
+    return f"{bounds[0]}..{bounds[1] - 1}"
 
 
 def _seen(test: Mapping[str, Any]) -> str:

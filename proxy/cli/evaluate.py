@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.cli.drawing import buckets_of, draw, json_text
+from proxy.cli.drawing import draw, json_text
 from proxy.cli.lines import result_object
 from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
 from proxy.evaluation.interpreter import interpret_with_trace
@@ -56,12 +56,14 @@ def evaluate(
     variants = result_object(deployment, user, flag_keys)
     if not explain:
         return msgspec.json.format(variants).decode()
-    results, traces = interpret_with_trace(deployment.flags, user, flag_keys, match=_match)
+    results, traces = interpret_with_trace(
+        deployment.flags, user, flag_keys, match=_match, bucketing=True
+    )
     if as_json:
         both = {"variants": msgspec.Raw(variants), "traces": traces}
         return msgspec.json.format(json_text(both)).decode()
     keys = {flag_key: result.variant.key for flag_key, result in results.items()}
-    drawn = draw(traces.values(), keys, buckets_of(deployment.flags, user))
+    drawn = draw(traces.values(), keys)
     return f"{msgspec.json.format(variants).decode()}\n\n{drawn}"
 
 

@@ -6,24 +6,34 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import yaml
 
 from proxy import __version__, logs
+from proxy.cli.asking import own_base, own_login
 from proxy.cli.evaluate import InputMistake, evaluate, read_flags, read_user
 from proxy.cli.exits import DIED, DONE, WRONG_INPUT
 from proxy.cli.lines import Lines
 from proxy.cli.probe import own_url, probe
+from proxy.cli.snapshot_options import add_snapshot
+from proxy.cli.status import Look, add_status, login_of, show, target
 from proxy.errors import SettingsError
-from proxy.run.serve import main as serve_proxy
 from proxy.secret import Secret
-from proxy.settings.load import load
-from proxy.settings.schema import Settings
+from proxy.settings.load import load, load_operators_port
+from proxy.settings.schema import OperatorsPort, Settings
+from proxy.settings.source import Source
 
 SANDBOX_FILE = "config/sandbox.yaml"
 MOST_PORT = 65_535
+VARIABLES = {
+    "offline": "AMPLITUDE_OFFLINE_PATH",
+    "verify_key": "AMPLITUDE_OFFLINE_VERIFY_KEY_FILE",
+    "unsigned": "AMPLITUDE_OFFLINE_UNSIGNED",
+}
+"""Options that stand for settings: they win over the file and the environment."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    source = Source(_environ(options), options.config)
+    settings = source.load()
     logs.configure(level=settings.log.level, style=settings.log.format)
     for notice in settings.notices:
         logs.get("cli").warning("note on the configuration", note=notice)
-    return serve_proxy(settings)
+    # Most of the program: who only asks how it is need not wait for it.
+    from proxy.run.serve import main as serve_proxy  # noqa: PLC0415
+
+    return serve_proxy(settings, source=source)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -93,14 +107,54 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    url = options.url or own_url(_settings(options), only_live=options.live)
-    is_well, says = probe(url, options.timeout, options.key_file)
+    if options.url is not None:
+        is_well, says = probe(options.url, options.timeout, options.key_file)
+    else:
+        port = _operators_port(options)
+        url = own_url(port, only_live=options.live)
+        is_well, says = probe(url, options.timeout, options.key_file, own_login(port))
     _print(says)
     return DONE if is_well else DIED
 
 
+def _status(options: argparse.Namespace) -> int:
+    login = login_of(options.token_file, options.user, options.password_file)
+    base = options.url and target(options.url)
+    # A credential of ours goes nowhere else, unless the configuration is named for it.
+    if base is None or options.config is not None:
+        port = _operators_port(options)
+        base, login = base or own_base(port), login or own_login(port)
+    return show(
+        Look(
+            base=base,
+            login=login,
+            seconds=options.timeout,
+            as_json=options.json,
+            no_color=options.no_color or bool(os.environ.get("NO_COLOR")),  # noqa: TID251  no setting
+            every=options.watch,
+        )
+    )
+
+
+def _operators_port(options: argparse.Namespace) -> OperatorsPort:
+    return load_operators_port(os.environ, options.config)  # noqa: TID251  handed on to settings
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from proxy.cli import snapshot  # noqa: PLC0415  the proxy itself starts without it
+
+    return snapshot.run(options, lambda given: _settings(given).data_dir)
+
+
 def _settings(options: argparse.Namespace) -> Settings:
-    return load(os.environ, options.config)  # noqa: TID251  handed on to settings, its one reader
+    return load(_environ(options), options.config)
+
+
+def _environ(options: argparse.Namespace) -> Mapping[str, str]:
+    """Return the environment, as the options for it would have it."""
+    given = {name: getattr(options, option, None) for option, name in VARIABLES.items()}
+    said = {name: str(value) for name, value in given.items() if value}
+    return {**os.environ, **said}  # noqa: TID251  handed on to settings, its one reader
 
 
 def _hide(value: object) -> str:
@@ -138,6 +192,20 @@ def _complain(*sentences: str) -> int:
     return WRONG_INPUT
 
 
+def _add_probe(commands: Any) -> None:
+    asking = commands.add_parser("probe", help="ask a running proxy whether it is ready")
+    asking.add_argument(
+        "url", nargs="?", metavar="URL", help="default: /readyz of the operators' port, here"
+    )
+    asking.add_argument("--config", metavar="FILE", help="the configuration that names that port")
+    asking.add_argument("--live", action="store_true", help="only whether it lives: /livez")
+    asking.add_argument(
+        "--key-file", metavar="FILE", help="send this deployment key, and expect variants"
+    )
+    asking.add_argument("--timeout", type=_seconds, default=5.0, help="default: %(default)s")
+    asking.set_defaults(command=_probe)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evaluation-proxy", description="An edge proxy for Amplitude Experiment."
@@ -149,6 +217,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check the configuration and show what is in force")
     for command, does in ((serve, _serve), (check, _check)):
         command.add_argument("--config", metavar="FILE", help="the configuration, YAML or JSON")
+        command.add_argument(
+            "--offline", metavar="PATH", help="serve a data directory, snapshot or file of flags"
+        )
+        command.add_argument("--verify-key", metavar="FILE", help="public keys for a snapshot, PEM")
+        command.add_argument("--unsigned", action="store_true", help="take any snapshot")
         command.set_defaults(command=does)
 
     sandbox = commands.add_parser("sandbox", help="run a stand-in for Amplitude from a YAML file")
@@ -171,15 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     once.add_argument("--lines", action="store_true", help="JSON lines from standard input")
     once.set_defaults(command=_evaluate)
 
-    asking = commands.add_parser("probe", help="ask a running proxy whether it is ready")
-    asking.add_argument(
-        "url", nargs="?", metavar="URL", help="default: /readyz of the operators' port, here"
-    )
-    asking.add_argument("--config", metavar="FILE", help="the configuration that names that port")
-    asking.add_argument("--live", action="store_true", help="only whether it lives: /livez")
-    asking.add_argument(
-        "--key-file", metavar="FILE", help="send this deployment key, and expect variants"
-    )
-    asking.add_argument("--timeout", type=_seconds, default=5.0, help="default: %(default)s")
-    asking.set_defaults(command=_probe)
+    _add_probe(commands)
+    add_status(commands, _seconds, _status)
+    add_snapshot(commands, _snapshot)
     return parser

@@ -86,6 +86,11 @@ class Shelf:
             self.changes += 1
             self._projects[project_index] = Holding(kept, content)
 
+    def clear(self, project_index: int) -> None:
+        """Take all cohorts of a project away."""
+        if self._projects.pop(project_index, None) is not None:
+            self.changes += 1
+
     def holding(self, project_index: int) -> Holding:
         """Return all cohorts of a project as they are now; another object after each change."""
         return self._projects.get(project_index, NOTHING)

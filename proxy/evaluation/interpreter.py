@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from proxy.evaluation.bucketing import choose
+from proxy.evaluation.bucketing import bucket_trace, choose
 from proxy.evaluation.dependencies import order
 from proxy.evaluation.model import Condition, Flag, Segment
 from proxy.evaluation.operators import PatternMatcher, predicate
@@ -44,17 +44,20 @@ def interpret_with_trace(
     flag_keys: Sequence[str] = (),
     *,
     match: PatternMatcher,
+    bucketing: bool = False,
 ) -> tuple[dict[str, Result], dict[str, Trace]]:
     """Give the results as `interpret` does, and for each evaluated flag how it came to its own.
 
     A trace tells of every segment; those after the winner are tried against the results so far.
+    With `bucketing` it also tells what was hashed and where that fell, where it was.
     """
     results: dict[str, Result] = {}
     traces: dict[str, Trace] = {}
     selectable_results: dict[str, Any] = {}
     target = {"context": evaluation_context(plain(user)), "result": selectable_results}
     for flag in order(flags, flag_keys, lambda flag: flag.dependencies):
-        result, traces[flag.key] = _evaluate(flag, target, match)
+        result, trace = _evaluate(flag, target, match)
+        traces[flag.key] = _with_bucketing(flag, trace, target) if bucketing else trace
         if result is not None:
             results[flag.key] = result
             selectable_results[flag.key] = selectable(result)
@@ -122,6 +125,15 @@ def _try_conditions(
         else:
             return True, tried
     return False, tried
+
+
+def _with_bucketing(flag: Flag, trace: Trace, target: Mapping[str, Any]) -> Trace:
+    """Add to each step whose conditions passed how its bucket chose."""
+    for segment, step in zip(flag.segments, trace["steps"], strict=True):
+        if segment.bucket is not None and step["conditionsPassed"]:
+            value = text(select(segment.bucket.selector, target))
+            step["bucketing"] = bucket_trace(segment.bucket, value)
+    return trace
 
 
 def bucketed_variant(segment: Segment, target: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from proxy.events.encoder import Encoder
 from proxy.events.event import ASSIGNMENT, EXPOSURE, INGEST, RECORD_BYTES, Event
 from proxy.events.retelling import Retelling, retelling
 from proxy.events.sender import Sender
+from proxy.events.senders import Senders
 from proxy.events.sieve import Memo, Project, Sieve
 from proxy.events.spool import Spool
 from proxy.events.tally import Tally
@@ -32,7 +33,8 @@ log = logs.get("events")
 class Tracker:
     """Tells Amplitude of assignments and exposures, each once a day, and passes uploads on.
 
-    Nothing is lost that a bound did not drop.
+    Nothing is lost that a bound did not drop. Unless it `sends`, everything waits for a process
+    that does.
     """
 
     def __init__(
@@ -46,24 +48,43 @@ class Tracker:
         clock: tasks.Clock = tasks.wall_clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.sends = True
         self._enabled = assignment.enabled
         self._metrics = metrics
         self._spool = spool
         self._encoder = Encoder(user_properties=assignment.user_properties)
         self._measured_at = float("-inf")
+        self._clock, self._chance = clock, chance
         self._projects: list[Project] = []
+        self._senders = Senders(self._projects, self._start)
         capacities = {ASSIGNMENT: assignment.filter_capacity, EXPOSURE: exposure.filter_capacity}
         self._sieve = Sieve(self._projects, capacities, self._encoder.add)
-        for place, destination in enumerate(destinations):
-            tally = Tally(destination.label, metrics)
+        self.most_event_bytes = self._most_taken - RECORD_BYTES
+        self.serve(dict(enumerate(destinations)))
+
+    def serve(self, destinations: Mapping[int, Destination]) -> None:
+        """Take events of these projects from now on, each at its index; new ones come at the end.
+
+        What those left that are not among them is sent still.
+        """
+        for place in sorted(destinations.keys() - set(range(len(self._projects)))):
+            destination = destinations[place]
+            tally = Tally(destination.label, self._metrics)
             sender = Sender(
-                destination, spool, tally, on_lost=self._sieve.forget, clock=clock, chance=chance
+                destination,
+                self._spool,
+                tally,
+                on_lost=self._sieve.forget,
+                clock=self._clock,
+                chance=self._chance,
             )
+            assert place == len(self._projects), "indices are given one after the other"
             self._projects.append(
                 Project(destination.label, destination.origin, place, tally, sender)
             )
-        sizes = (destination.way.limits.size for destination in destinations)
+        sizes = (destination.way.limits.size for destination in destinations.values())
         self.most_event_bytes = min([*sizes, self._most_taken - RECORD_BYTES])
+        self._senders.serve(destinations)
 
     def track(
         self, project_index: int, user: Mapping[str, Any], outcomes: Sequence[Outcome], at: float
@@ -142,17 +163,15 @@ class Tracker:
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("events encoder", self._encode_for_ever),
             ("events spool", self._spool.run),
-            *((f"events {project.label}", project.sender.run) for project in self._projects),
-            *((f"backlog {one.label}", one.sender.run_backlog) for one in self._projects),
         ]
-        running = [
-            tasks.start(name, tasks.keep_alive(body, partial(self._on_death, name)))
-            for name, body in loops
-        ]
+        running = [self._start(name, body) for name, body in loops]
+        if self.sends:
+            self._senders.begin()
         try:
             await asyncio.gather(*running)
         finally:
             await tasks.stop(*running)
+            await self._senders.stop()
 
     def durable(self) -> Awaitable[bool] | None:
         """Return what ends when all that was tracked so far is on disk, or cannot be: False.
@@ -176,7 +195,8 @@ class Tracker:
         self._spool.end_by(end)
         self._encode_all()
         await self._spool.commit(at_once=True, within=end - _now())
-        await asyncio.gather(*(self._flush(project, deadline - rest) for project in self._projects))
+        sending = self._projects if self.sends else []
+        await asyncio.gather(*(self._flush(project, deadline - rest) for project in sending))
         await self._spool.commit(at_once=True, within=max(end - _now(), 0.0))
         lost = sum(project.sender.give_up() for project in self._projects)
         kept = sum(len(project.sender) for project in self._projects)
@@ -212,11 +232,12 @@ class Tracker:
         return [
             {
                 "project": project.label,
+                "configured": self._senders.is_served(project),
                 "fresh": fresh[project.label],
                 **project.sender.status(),
                 "counts": project.tally.counts(),
             }
-            for project in self._projects
+            for project in self._senders.shown()
         ]
 
     def spool_status(self) -> dict[str, Any]:
@@ -243,8 +264,12 @@ class Tracker:
             if now - self._measured_at >= MEASURE_SECONDS:
                 self._measured_at = now
                 self.measure()
+                self._senders.look()
                 for project in self._projects:
                     project.tally.report_drops(now)
+
+    def _start(self, name: str, body: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return tasks.start(name, tasks.keep_alive(body, partial(self._on_death, name)))
 
     def _on_death(self, name: str, error: BaseException | None, pause: float) -> None:
         self._metrics.loop_deaths.labels(name).inc()

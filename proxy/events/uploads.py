@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from prometheus_client import Counter
@@ -48,8 +48,15 @@ class Uploads:
         self._rejected = rejected
         self._clock = clock
         self._places: dict[str, int] = {}
-        for place, project in enumerate(projects):
-            self._places.setdefault(project.api_key.reveal(), place)
+        self.change(None, dict(enumerate(projects)))
+
+    def change(self, _settings: Any, projects: Mapping[int, Project]) -> None:
+        """Take uploads for these projects from now on, each by its index."""
+        places: dict[str, int] = {}
+        for place, project in projects.items():
+            places.setdefault(project.api_key.reveal(), place)
+        # Read by other threads.
+        self._places = places
 
     def read(self, path: str, body: bytes, address: str | None) -> Upload | Refusal:
         """Return what came in a body, inflated, from an address; any thread may do this."""

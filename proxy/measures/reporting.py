@@ -19,6 +19,11 @@ class Reporting(Registered):
             "project",
             "outcome",
         )
+        self.offline_untaken = self._counter(
+            "offline_events_not_taken",
+            "Answers and uploads that no event was made of, as `offline.events` is `drop`.",
+            "what",
+        )
         self.event_answers = self._counter(
             "event_answers",
             "Answers by whether events tell of them: offered = skipped (there is nothing to tell)"

@@ -47,6 +47,12 @@ class Serving(Registered):
         self.rejected = self._counter(
             "rejected_requests", "Requests that were refused, by reason.", "reason"
         )
+        self.operators_refused = self._counter(
+            "operators_refused",
+            "Requests that the operators' port refused: no_credential, wrong_credential,"
+            " foreign_host (asked for by a name that is not this machine's) or cross_site.",
+            "reason",
+        )
         self.regex_timeouts = self._counter(
             "regex_timeouts", "Pattern matches given up for taking too long.", "flag"
         )

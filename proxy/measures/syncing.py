@@ -60,6 +60,22 @@ class Syncing(Registered):
         self.cohort_bytes = self._counter(
             "cohort_bytes", "Bytes of cohorts as they came on the wire.", "project"
         )
+        self.offline_ok = self._gauge(
+            "offline_ok",
+            "1 while the newest that was found is served offline, 0 while it was refused; absent"
+            " while Amplitude is asked.",
+            "kind",
+        )
+        self.offline_age = self._gauge(
+            "offline_age_seconds",
+            "Seconds since Amplitude last confirmed something of what is served offline.",
+            "kind",
+        )
+        self.offline_reads = self._counter(
+            "offline_reads",
+            "What was found offline, by whether it was served: changed, unchanged, or why not.",
+            "outcome",
+        )
         self.store_ok = self._gauge(
             "store_ok", "1 while the data directory holds the present state, else 0."
         )

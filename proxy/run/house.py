@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from proxy import __version__, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.events.tracker import Tracker
     from proxy.run.edge import Edge
     from proxy.run.loops import Loops
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class House:
-    """What is open; trouble with the data directory is shown but takes nobody out of service."""
+    """What is open; trouble with the data directory is shown but takes nobody out of service.
+
+    `settings` are those in force.
+    """
 
     def __init__(
         self,
@@ -31,7 +36,7 @@ class House:
         loops: Loops,
         stop: Stop,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._store = store
         self._syncer = syncer
         self._tracker = tracker
@@ -39,6 +44,11 @@ class House:
         self._loops = loops
         self._stop = stop
         self._since = tasks.wall_clock()
+        self._more: dict[str, Callable[[], dict[str, Any]]] = {}
+
+    def show(self, **parts: Callable[[], dict[str, Any]]) -> None:
+        """Add parts to the status."""
+        self._more.update(parts)
 
     def readiness(self) -> list[tuple[str, bool, str]]:
         """Return each part's label, whether it is ready, and why or why not."""
@@ -60,8 +70,9 @@ class House:
             "uptime_seconds": round(tasks.wall_clock() - self._since, 1),
             "ready": self.is_ready(),
             "stopping": self._stop.asked.is_set(),
-            "notices": list(self._settings.notices),
+            "notices": list(self.settings.notices),
             "loops_down": [name for name, _, _ in self._loops.down()],
+            "offline": None if self._syncer.offline is None else self._syncer.offline.status(),
             "projects": self._syncer.project_status(),
             "deployments": self._syncer.status(),
             "cohorts": self._syncer.cohort_status(),
@@ -69,12 +80,13 @@ class House:
             "events": self._tracker.status(),
             "spool": self._tracker.spool_status(),
             "edge": self._edge.status(),
+            **{name: part() for name, part in self._more.items()},
         }
 
     def _kept(self) -> list[tuple[str, bool, str]]:
         """Return how the data directory does, and whether all that it kept is in force again."""
         parts = []
-        if self._settings.data_dir is not None:
+        if self.settings.data_dir is not None:
             parts.append(("data directory", True, self._store.trouble))
         if not self._syncer.restored.is_set():
             parts.append(("warm start", False, "restoring what the data directory kept"))

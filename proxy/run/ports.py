@@ -14,6 +14,7 @@ from proxy.admin.server import OperatorsServer
 from proxy.api.sockets import bind, bind_local
 
 if TYPE_CHECKING:
+    from proxy.admin.guard import Guard
     from proxy.admin.pages import Pages
     from proxy.settings.schema import Settings
 
@@ -74,9 +75,12 @@ def _bind_local(settings: Settings) -> list[socket.socket] | None:
 
 
 @asynccontextmanager
-async def operators_served(pages: Pages, bound: list[socket.socket]) -> AsyncIterator[None]:
-    """Serve the operators' pages until the block is left."""
-    server = OperatorsServer(pages)
+async def operators_served(
+    pages: Pages, bound: list[socket.socket], guard: Guard
+) -> AsyncIterator[None]:
+    """Serve the operators' pages, to whom the guard lets in, until the block is left."""
+    guard.stand_at(bound)
+    server = OperatorsServer(pages, guard)
     await server.open(bound)
     try:
         yield

@@ -9,6 +9,8 @@ from msgspec import Struct
 from proxy.settings.admission import is_network
 from proxy.settings.given import Given, Layer
 from proxy.settings.leaves import Path, leaves
+from proxy.settings.offline import OfflineError, check_offline
+from proxy.settings.otel import Otel, OtelError, check
 from proxy.settings.schema import Project
 from proxy.settings.tls import TlsError, server_context
 
@@ -47,11 +49,22 @@ def check_configuration(configuration: Configuration, layer: Layer, mistakes: Mi
     if path in OPERATORS_PATHS:
         given = layer["metrics", "path"]
         mistakes.add(given.where, f"`/{path}` on the operators' port serves something else")
+    _check_login(layer, mistakes)
     _check_tls(configuration.tls, layer, mistakes)
+    _check_offline(configuration, layer, mistakes)
+    _check_otel(configuration.otel, layer, mistakes)
     for at, network in enumerate(configuration.admission.trusted_proxies):
         if not is_network(network):
             where = layer["admission", "trustedProxies"].where
             mistakes.add(f"{where}[{at}]", "expected a network such as 10.0.0.0/8")
+
+
+def _check_login(layer: Layer, mistakes: Mistakes) -> None:
+    """Remember a mistake for a user name without a password, or the other way round."""
+    for name, other in (("basicUser", "basicPassword"), ("basicPassword", "basicUser")):
+        given = layer.get(("metrics", name))
+        if given is not None and ("metrics", other) not in layer:
+            mistakes.add(given.where, f"expected `metrics.{other}` beside it, got none")
 
 
 def _check_tls(tls: Tls, layer: Layer, mistakes: Mistakes) -> None:
@@ -65,6 +78,24 @@ def _check_tls(tls: Tls, layer: Layer, mistakes: Mistakes) -> None:
         given = own or next(given for path, given in layer.items() if path[0] == "tls")
         reason = str(error) if own else f"`tls.{error.field}`: {error}"
         mistakes.add(given.where, reason)
+
+
+def _check_otel(otel: Otel, layer: Layer, mistakes: Mistakes) -> None:
+    """Remember a mistake when the collector cannot be spoken to as it is set."""
+    try:
+        check(otel)
+    except OtelError as error:
+        given = layer.get(("otel", error.field)) or layer["otel", "enabled"]
+        mistakes.add(given.where, str(error))
+
+
+def _check_offline(configuration: Configuration, layer: Layer, mistakes: Mistakes) -> None:
+    """Remember a mistake for something that cannot be served."""
+    try:
+        check_offline(configuration.offline, configuration.data_dir)
+    except OfflineError as error:
+        own = layer.get(("offline", error.field)) or layer["offline", "path"]
+        mistakes.add(own.where, str(error))
 
 
 def check_projects(projects: Sequence[Declared], mistakes: Mistakes) -> None:

@@ -62,7 +62,8 @@ def _object(known: tuple[Leaf, ...], depth: int = 0) -> dict[str, Any]:
     for leaf in known:
         name = leaf.path[depth]
         if len(leaf.path) > depth + 1:
-            inside = tuple(each for each in known if each.path[: depth + 1] == leaf.path[:-1])
+            here = leaf.path[: depth + 1]
+            inside = tuple(each for each in known if each.path[: depth + 1] == here)
             properties[name] = _object(inside, depth + 1)
             continue
         properties[name] = _described(leaf)
@@ -183,8 +184,11 @@ def example() -> str:
     group: tuple[str, ...] = ()
     for leaf in leaves(Configuration):
         if leaf.path[:-1] != group:
-            group = leaf.path[:-1]
-            lines += ["", f"  {group[0]}:"]
+            above, group = group, leaf.path[:-1]
+            lines.append("")
+            for depth, name in enumerate(group):
+                if group[: depth + 1] != above[: depth + 1]:
+                    lines.append(f"{'  ' * (depth + 1)}{name}:")
         lines += _example_lines(leaf, "  " * len(leaf.path))
     return "\n".join(lines) + "\n"
 

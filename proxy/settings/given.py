@@ -122,6 +122,12 @@ def environment_notices(environ: Mapping[str, str], known: Sequence[Leaf]) -> li
     return misspelt + links
 
 
+def secret_files(layer: Layer) -> set[str]:
+    """Return the files that hold values of a layer."""
+    named = (given.value for given in layer.values() if given.in_file)
+    return {name.strip() for name in named if isinstance(name, str)}
+
+
 def _is_service_link(leaf: Leaf, value: str) -> bool:
     return leaf.path[-1] == "port" and bool(SERVICE_LINK.fullmatch(value))
 

@@ -12,6 +12,7 @@ MEBIBYTE = 1_048_576
 Url = Annotated[str, Meta(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$")]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%-]+$")]
 PathPart = Annotated[str, Meta(pattern=r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?$")]
+UserName = Annotated[str, Meta(pattern=r"^[^:]+$")]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Capacity = Annotated[int, Meta(ge=0, le=2**27)]

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict, replace
 
 from proxy.settings.agreement import Declared, check_configuration, check_projects
-from proxy.settings.given import Layer, environment_notices, from_document, from_environment
+from proxy.settings.given import (
+    Layer,
+    environment_notices,
+    from_document,
+    from_environment,
+    secret_files,
+)
 from proxy.settings.leaves import build, leaves
 from proxy.settings.mistakes import Mistakes
 from proxy.settings.notices import notices_of_configuration, notices_of_documents
+from proxy.settings.otel import heeded
 from proxy.settings.reading import Document, Place, read_document
-from proxy.settings.schema import Configuration, Project, Settings
+from proxy.settings.schema import Configuration, OperatorsPort, Project, Settings
 from proxy.settings.values import typed_values
 from proxy.settings.zones import urls_in_force
 
@@ -28,15 +35,29 @@ NO_FILE = "there is no such file, and no project in the environment (AMPLITUDE_A
 NO_PROJECT = "expected at least one project, here or in the environment (AMPLITUDE_API_KEY, ...)"
 
 
+def config_file(
+    environ: Mapping[str, str], config_path: str | None, default_path: str = DEFAULT_PATH
+) -> str:
+    """Return the file that the configuration is read from, if it exists."""
+    return config_path or environ.get(CONFIG_VARIABLE) or default_path
+
+
 def load(
-    environ: Mapping[str, str], config_path: str | None = None, *, default_path: str = DEFAULT_PATH
+    environ: Mapping[str, str],
+    config_path: str | None = None,
+    *,
+    default_path: str = DEFAULT_PATH,
+    files: set[str] | None = None,
 ) -> Settings:
     """Return the settings in force; raises SettingsError with every mistake.
 
     The environment overrides the file. When no file is named, here or in the environment, the
-    one at the default path is read if it exists.
+    one at the default path is read if it exists. To `files` all are added that the settings are
+    made of, as far as they are known by then.
     """
     mistakes = Mistakes()
+    files = set() if files is None else files
+    files |= {*_named(environ, config_path, default_path)}
     written, listing = _documents(environ, config_path, default_path, mistakes)
 
     for document in (written,) if written is listing else (written, listing):
@@ -44,8 +65,10 @@ def load(
     layer = _configuration_given(written, environ, mistakes)
     values = typed_values(leaves(Configuration), layer, mistakes)
     configuration = build(Configuration, values)
+    files |= {*secret_files(layer), *configuration.tls.files}
     check_configuration(configuration, layer, mistakes)
     projects = _projects_declared(listing, environ, mistakes)
+    files.update(*(secret_files(project.layer) for project in projects))
     check_projects(projects, mistakes)
     mistakes.raise_if_any()
 
@@ -58,13 +81,32 @@ def load(
     return _in_force(configuration, built, tuple(notices))
 
 
+def load_operators_port(
+    environ: Mapping[str, str], config_path: str | None = None, *, default_path: str = DEFAULT_PATH
+) -> OperatorsPort:
+    """Return where the operators' port is and what opens it; raises SettingsError.
+
+    For who asks a proxy that runs: projects and their keys are not looked at, and may be missing.
+    """
+    mistakes = Mistakes()
+    file = config_file(environ, config_path, default_path)
+    optional = file == default_path and not config_path
+    document = _document(file, mistakes, optional=optional)
+    mistakes.raise_if_any()
+    assert document is not None, "whatever else is a mistake"
+    layer = _configuration_given(document, environ, mistakes)
+    known = [leaf for leaf in leaves(Configuration) if leaf.path[0] == "metrics"]
+    values = typed_values(known, layer, mistakes)
+    mistakes.raise_if_any()
+    return build(Configuration, values).metrics
+
+
 def _documents(
     environ: Mapping[str, str], config_path: str | None, default_path: str, mistakes: Mistakes
 ) -> tuple[Document, Document]:
     """Read the file of the configuration and that of the projects, often one and the same."""
-    config_file = config_path or environ.get(CONFIG_VARIABLE) or default_path
-    projects_file = environ.get(PROJECTS_VARIABLE) or config_file
-    files = dict.fromkeys((config_file, projects_file))
+    written, listing = _named(environ, config_path, default_path)
+    files = dict.fromkeys((written, listing))
     documents = {}
     for file in files:
         optional = file == default_path and not config_path
@@ -74,7 +116,15 @@ def _documents(
     if len(documents) < len(files):
         # Against a file that cannot be read, everything else would only look missing.
         mistakes.raise_if_any()
-    return documents[config_file], documents[projects_file]
+    return documents[written], documents[listing]
+
+
+def _named(
+    environ: Mapping[str, str], config_path: str | None, default_path: str
+) -> tuple[str, str]:
+    """Return the names of both files."""
+    written = config_file(environ, config_path, default_path)
+    return written, environ.get(PROJECTS_VARIABLE) or written
 
 
 def _document(file: str, mistakes: Mistakes, *, optional: bool) -> Document | None:
@@ -114,10 +164,11 @@ def _configuration_given(
     document: Document, environ: Mapping[str, str], mistakes: Mistakes
 ) -> Layer:
     known = leaves(Configuration)
-    return {
+    layer = {
         **from_document(document, ("configuration",), known, mistakes),
         **from_environment(environ, known, mistakes),
     }
+    return heeded(layer)
 
 
 def _projects_declared(

@@ -29,7 +29,22 @@ def notices_of_configuration(
         f"{layer[tuple(name.split('.'))].where}: leads out of the zone {configuration.server_zone}"
         for name in hosts_of_another_zone(configuration)
     ]
-    return without_effect + foreign
+    return without_effect + foreign + _notices_of_offline(configuration, layer)
+
+
+def _notices_of_offline(configuration: Configuration, layer: Layer) -> list[str]:
+    """Name the settings that would have Amplitude asked."""
+    if not configuration.offline.is_on:
+        return []
+    asking = {
+        ("remoteEvaluation", "mode"): configuration.remote_evaluation.mode != "off",
+        ("webExperiment", "mode"): configuration.web_experiment.mode == "forward",
+    }
+    return [
+        f"{layer[path].where}: without effect: Amplitude is not asked, as `offline.path` is set"
+        for path, is_on in asking.items()
+        if is_on
+    ]
 
 
 def notices_of_documents(configuration: Document, projects: Document) -> list[str]:

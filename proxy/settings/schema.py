@@ -19,7 +19,11 @@ from proxy.settings.kinds import (
     interval,
     setting,
 )
+from proxy.settings.offline import Offline
 from proxy.settings.ofrep import Ofrep
+from proxy.settings.openapi import OpenApi
+from proxy.settings.otel import Otel
+from proxy.settings.reload import Reload
 from proxy.settings.remote import RemoteEvaluation
 from proxy.settings.reporting import Assignment, Events, Exposure
 from proxy.settings.sections import Limits, Log, OperatorsPort, Redis
@@ -38,10 +42,14 @@ __all__ = [
     "Exposure",
     "Limits",
     "Log",
+    "Offline",
     "Ofrep",
+    "OpenApi",
     "OperatorsPort",
+    "Otel",
     "Project",
     "Redis",
+    "Reload",
     "RemoteEvaluation",
     "Scripts",
     "Settings",
@@ -145,14 +153,18 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     web_experiment: WebExperiment = WebExperiment()
     scripts: Scripts = Scripts()
     ofrep: Ofrep = Ofrep()
+    openapi: OpenApi = OpenApi()
     redis: Redis = Redis()
     metrics: OperatorsPort = OperatorsPort()
     limits: Limits = Limits()
+    offline: Offline = Offline()
     streams: Streams = Streams()
     admission: Admission = Admission()
     cors: Cors = Cors()
     tls: Tls = Tls()
+    otel: Otel = Otel()
     log: Log = Log()
+    reload: Reload = Reload()
 
 
 class Project(Struct, frozen=True, kw_only=True, rename="camel"):

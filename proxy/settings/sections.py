@@ -18,6 +18,7 @@ from proxy.settings.kinds import (
     PathPart,
     Port,
     Threshold,
+    UserName,
     interval,
     setting,
 )
@@ -60,12 +61,32 @@ class Redis(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OperatorsPort(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The port for operators: metrics, probes, status."""
+    """The port for operators: metrics, probes, status; and who may see them."""
 
     port: Annotated[Port, setting("The operators' port; 0 is any free one.")] = 9090
     host: Annotated[
-        Host, setting("The address that the operators' port listens on.", expected=HOST_FORM)
-    ] = "0.0.0.0"  # noqa: S104  as the official proxy
+        Host,
+        setting(
+            "The address that the operators' port listens on: this machine only, unless it says"
+            " otherwise (containers set `0.0.0.0`).",
+            expected=HOST_FORM,
+        ),
+    ] = "127.0.0.1"
+    bearer_token: Annotated[
+        Secret | None,
+        setting(
+            "A token that opens the operators' port, as `Authorization: Bearer ...`.",
+            default="none: it is open to who reaches it",
+        ),
+    ] = None
+    basic_user: Annotated[
+        UserName | None,
+        setting(
+            "The user name with which browsers and scrapers log in there.",
+            expected="a user name without a colon",
+        ),
+    ] = None
+    basic_password: Annotated[Secret | None, setting("The password of `basicUser`.")] = None
     path: Annotated[
         PathPart,
         Port,

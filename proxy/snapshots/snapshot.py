@@ -9,8 +9,9 @@ import msgspec
 from proxy.evaluation.deployment import CompiledDeployment
 from proxy.secret import Secret
 
-Source = Literal["stream", "poll", "disk"]
-"""Where flags came from; `disk`: from an earlier life of this process."""
+Source = Literal["stream", "poll", "disk", "offline"]
+"""Where flags came from; `disk`: from an earlier life of this process, `offline`: Amplitude is not
+asked at all."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

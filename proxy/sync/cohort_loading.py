@@ -48,6 +48,11 @@ class Loader:
         self._workshop = workshop
         self._bytes = workshop.metrics.cohort_bytes.labels(label)
 
+    def use(self, credentials: Credentials) -> bool:
+        """Ask with these keys from the next time on; return whether they are others."""
+        before, self._credentials = self._credentials, credentials
+        return before != credentials
+
     async def attempt(self, wanted: Wanted, load: Load) -> Result:
         """Ask upstream once, and put a newer version in use."""
         folder = self._workshop.store.workspace

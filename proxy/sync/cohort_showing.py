@@ -36,7 +36,7 @@ class Showing:
         self._label = label
         self._cohorts = cohorts
         self._clock = workshop.clock
-        self._wait = workshop.timings.wait
+        self._workshop = workshop
         metrics = workshop.metrics
         for state in STATES:
             metrics.cohorts.labels(label, state).set_function(partial(self._count, state))
@@ -53,6 +53,14 @@ class Showing:
             "oldest_age_seconds": round(self._oldest_age(), 3),
             "cohorts": [self._cohort(one, now) for one in self._cohorts.values()],
         }
+
+    def remove(self) -> None:
+        """Take every series of the project away."""
+        metrics = self._workshop.metrics
+        for state in STATES:
+            metrics.cohorts.remove(self._label, state)
+        metrics.cohort_members.remove(self._label)
+        metrics.cohort_oldest_age.remove(self._label)
 
     def tell_progress(self, seconds: float) -> None:
         """Log how far each load is that has had its turn for so many seconds."""
@@ -72,7 +80,10 @@ class Showing:
         here, load, journal = wanted.here, wanted.load, wanted.journal.status()
         # An id may hold what is no text; as such it cannot be written out.
         name = wanted.cohort_id.encode("utf-8", "replace").decode()
-        told: dict[str, Any] = {"id": name, "state": state_of(wanted, now, self._wait)}
+        told: dict[str, Any] = {
+            "id": name,
+            "state": state_of(wanted, now, self._workshop.timings.wait),
+        }
         if here is None:
             told["reason"] = wanted.reason()
         else:
@@ -96,7 +107,10 @@ class Showing:
 
     def _count(self, state: State) -> int:
         now = _now()
-        return sum(state_of(one, now, self._wait) == state for one in self._cohorts.values())
+        return sum(
+            state_of(one, now, self._workshop.timings.wait) == state
+            for one in self._cohorts.values()
+        )
 
     def _members(self) -> int:
         return sum(one.here.size for one in self._cohorts.values() if one.here is not None)

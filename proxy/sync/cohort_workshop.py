@@ -23,10 +23,11 @@ PARALLEL = 4
 
 
 @final
-class Workshop(msgspec.Struct, frozen=True, kw_only=True):
+class Workshop(msgspec.Struct, kw_only=True):
     """The means to load cohorts; make one for all projects, as its bounds hold over all.
 
-    `seed` makes this instance's chance its own, and repeatable.
+    `seed` makes this instance's chance its own, and repeatable. Of all this only the timings and
+    the greatest size ever change.
     """
 
     client: UpstreamClient

@@ -15,7 +15,7 @@ from proxy.sync.chorus import Chorus
 from proxy.sync.cohort_loading import Loader
 from proxy.sync.cohort_records import CohortRecords, Found
 from proxy.sync.cohort_showing import Showing
-from proxy.sync.cohort_verdicts import OUR_TROUBLE, Result
+from proxy.sync.cohort_verdicts import FAILURES, OUR_TROUBLE, CohortTimings, Result
 from proxy.sync.cohort_wanted import Load, Saved, Wanted
 from proxy.sync.cohort_workshop import Workshop
 from proxy.sync.flags import kind_of
@@ -44,7 +44,6 @@ class CohortsLoop:
         self.deaths = 0
         self._index = index
         self._workshop = workshop
-        self._timings = workshop.timings
         self._draw = workshop.draw(f"cohorts/{index}")
         self._records = CohortRecords(workshop.store, credentials.api_key.label, label)
         self._loader = Loader(label, index, credentials, self._records, workshop)
@@ -57,6 +56,23 @@ class CohortsLoop:
         # Something that was missing is here, or the other way round.
         self._moves = asyncio.Event()
         self._showing = Showing(label, self._cohorts, workshop)
+
+    @property
+    def _timings(self) -> CohortTimings:
+        return self._workshop.timings
+
+    def use(self, credentials: Credentials) -> None:
+        """Ask with these keys from now on, at once for what upstream did not give for others."""
+        if not self._loader.use(credentials):
+            return
+        for wanted in self._cohorts.values():
+            if wanted.last is not None and wanted.last.outcome in FAILURES:
+                wanted.backoff.succeeded()
+                wanted.hurry.set()
+
+    def close(self) -> None:
+        """Take away what is shown of a project that is not served any more."""
+        self._showing.remove()
 
     def need(self, deployment: Secret, targets: AbstractSet[Target]) -> None:
         """Say all that a deployment's flags target now; replaces what was said of it before."""

@@ -50,6 +50,7 @@ class DeploymentsLoop:
         self._on_listed = on_listed
         self._journal = means.journal(owner.label)
         self._draw = means.draw(f"deployments/{owner.index}")
+        self._hurry = asyncio.Event()
         self._notes: tuple[str, ...] = ()
         self._kept: KeptList | None = None
         self._backoff = Backoff(
@@ -62,6 +63,17 @@ class DeploymentsLoop:
     def known(self) -> bool:
         """Whether there is a list to go by."""
         return self.confirmed_at is not None
+
+    def use(self, management_key: Secret, *, at_once: bool = False) -> None:
+        """Ask with this key from now on, `at_once` if it is another; until then nothing changes."""
+        if management_key != self._management_key:
+            self._management_key = management_key
+            # Another key may be of another project, as at a start.
+            self.owner = msgspec.structs.replace(self.owner, upstream_id="")
+            self._backoff.succeeded()
+            at_once = True
+        if at_once:
+            self._hurry.set()
 
     async def restore(self) -> None:
         """Authorise the deployments that an earlier life knew."""
@@ -95,9 +107,10 @@ class DeploymentsLoop:
         if self.deaths:
             self._journal.note("loop", "restarted")
         while True:
+            self._hurry.clear()
             pause = await self._attempt()
             self._journal.expect(pause)
-            await asyncio.sleep(pause)
+            await tasks.wait_for_event(self._hurry, pause)
 
     async def _attempt(self) -> float:
         """Ask once and return the pause until the next time."""

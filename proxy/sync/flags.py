@@ -128,6 +128,9 @@ class FlagsLoop:
         }
 
     def _restored(self) -> str:
+        snapshot = self.desk.slot.snapshot
+        if snapshot is not None and snapshot.source == "offline":
+            return f"offline, {self._age():.0f} s old"
         if not self.desk.intake.restored:
             return ""
         return f"restored from disk, {self._age():.0f} s old"

@@ -101,7 +101,8 @@ class Intake:
             verdict = await self._accept(
                 Accepted(body=body, compiled=compiled, source=source, confirmed_at=now)
             )
-            self.as_of = as_of
+            # Polls that were asked for before a stream's word was in force know less than it.
+            self.as_of = asyncio.get_running_loop().time() if source == "stream" else as_of
             return verdict
 
     def confirm(self) -> Verdict:
@@ -125,7 +126,9 @@ class Intake:
         """Start over counting empty answers: another source has just said otherwise."""
         self._empty_answers = 0
 
-    def restore(self, kept: KeptFlags, compiled: CompiledDeployment) -> None:
+    def restore(
+        self, kept: KeptFlags, compiled: CompiledDeployment, source: Source = "disk"
+    ) -> None:
         """Put flags of an earlier life in force, as soon as the cohorts that are rebuilt are here.
 
         They waited in that life for what they target; what is lost since is missing.
@@ -133,11 +136,11 @@ class Intake:
         accepted = Accepted(
             body=kept.body,
             compiled=compiled,
-            source="disk",
+            source=source,
             confirmed_at=min(kept.confirmed_at, self._means.clock()),
             changed_at=kept.changed_at,
         )
-        self.restored = True
+        self.restored = source == "disk"
         self._cohorts.need(self._slot.deployment.key, compiled.targets)
         rebuilding = self._cohorts.rebuilding(compiled.targets)
         accepted.waiting = held_back(compiled, None, rebuilding)
@@ -249,7 +252,7 @@ class Intake:
             return
         self._accepted = accepted
         self._gauges.show()
-        if accepted.source == "disk":
+        if accepted.source in ("disk", "offline"):
             self._teller.in_force(self._means.clock() - accepted.confirmed_at)
             self._teller.problems(compiled)
         else:

@@ -125,11 +125,16 @@ async def kept_list(store: Store, project: str) -> tuple[KeptList, float] | None
     record, body = found
     try:
         meta = msgspec.json.decode(record.meta, type=ListMeta)
-        kept = msgspec.json.decode(body, type=KeptList, dec_hook=_hide)
+        kept = decode_list(body)
     except ValueError as error:
         _tell(record, error)
         return None
     return kept, meta.confirmed_at
+
+
+def decode_list(body: bytes) -> KeptList:
+    """Return the deployments that a kept body spells; raises ValueError, which may quote it."""
+    return msgspec.json.decode(body, type=KeptList, dec_hook=_hide)
 
 
 def forget_others(store: Store, kind: str, ids: set[str]) -> None:

@@ -23,8 +23,11 @@ UNLIMITED = 1_000_000
 
 
 @final
-class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What every loop needs; `seed` makes this instance's chance its own, and repeatable."""
+class Means(msgspec.Struct, kw_only=True):
+    """What every loop needs; `seed` makes this instance's chance its own, and repeatable.
+
+    Of all this only the timings ever change: they count from the next pause on.
+    """
 
     client: UpstreamClient
     board: Board

@@ -26,6 +26,11 @@ class Readiness:
 
     def __init__(self) -> None:
         self._ready_once: set[str] = set()
+        self._excused: set[str] = set()
+
+    def excuse(self, name: str) -> None:
+        """Let a project that came later take nobody out of service, ready or not."""
+        self._excused.add(name)
 
     def decide(self, known: Mapping[str, bool], standings: Collection[Standing]) -> bool:
         """Tell whether all projects are ready; `known` says whether their deployments are."""
@@ -34,6 +39,7 @@ class Readiness:
                 name, known=is_known, standings=[s for s in standings if s.project == name]
             )
             for name, is_known in known.items()
+            if name not in self._excused
         ]
         return all(ready)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import final
 
 import msgspec
@@ -26,7 +26,7 @@ class Roster:
     `cohorts` are those of each project, by its index.
     """
 
-    def __init__(self, means: Means, cohorts: Sequence[Cohorts]) -> None:
+    def __init__(self, means: Means, cohorts: Mapping[int, Cohorts]) -> None:
         self._means = means
         self._cohorts = cohorts
         self._held: dict[Secret, Held] = {}
@@ -53,6 +53,10 @@ class Roster:
         if self._running:
             self._start(key)
 
+    def fix(self, key: Secret, *, fixed: bool) -> None:
+        """Make a deployment the operator's, or one that stays only while upstream lists it."""
+        self._held[key] = msgspec.structs.replace(self._held[key], fixed=fixed, absences=0)
+
     def describe(self, deployment: Deployment) -> None:
         """Change a deployment's label or type."""
         key = deployment.key
@@ -67,10 +71,16 @@ class Roster:
         for key, count in absences.items():
             self._held[key] = msgspec.structs.replace(self._held[key], absences=count)
 
+    def revoke(self, keys: Iterable[Secret]) -> None:
+        """Stop authorising deployments in one step; `remove` has to follow."""
+        for key in keys:
+            self._means.board.revoke(key.reveal())
+
     async def remove(self, key: Secret) -> None:
         """Stop authorising a deployment at once, then end its loop and all that it left behind."""
-        self._means.board.revoke(key.reveal())
-        del self._held[key]
+        self.revoke([key])
+        if self._held.pop(key, None) is None:
+            return
         loop = self._loops.pop(key)
         task = self._tasks.pop(key, None)
         if task is not None:

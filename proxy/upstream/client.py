@@ -56,11 +56,11 @@ def join(base: str, path: str) -> str:
 
 
 @asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the one session of the process; its connections are as many as there are streams."""
+async def open_session(*hooks: aiohttp.TraceConfig) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open the one session of the process; as many connections as streams. `hooks` hear of all."""
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
     async with aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=list(hooks)
     ) as session:
         yield session
 

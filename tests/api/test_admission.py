@@ -436,7 +436,7 @@ async def test_logging_only_answers_everything() -> None:
 @pytest.mark.parametrize("given", [{}, {"burst_per_address": 5}, {"trusted_proxies": ("::1",)}])
 async def test_without_bounds_nothing_is_in_the_way(given: dict[str, Any]) -> None:
     async with serving(settings=edge(**given)) as served:
-        assert served.server._doorman is None
+        assert not served.server._carrier._router.admission.is_on
         assert (await served.get(VARDATA)).status == 200
 
 

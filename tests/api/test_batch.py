@@ -336,7 +336,7 @@ async def test_a_handler_of_long_bodies_that_breaks_shows_nothing(
         raise ValueError("secret")
 
     def feature(tools: Tools) -> Offer:
-        bodies = LongBodies(1000, 1000, tools.metrics.rejected)
+        bodies = LongBodies(lambda: 1000, 1000, tools.metrics.rejected)
         return Offer({"/it": Route("/it", guarded={"POST": broken}, waits=bodies.to)})
 
     async with serving(features=[feature]) as served:

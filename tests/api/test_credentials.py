@@ -1,5 +1,6 @@
 import base64
 import io
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -147,9 +148,19 @@ def test_project_keys_in_every_form(header: str, keys: tuple[str, str]) -> None:
     assert project_keys({}) == ("", "")
 
 
+def gate_of(
+    projects: Sequence[Project],
+    metrics: Metrics | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> ProjectGate:
+    gate = ProjectGate(rejected=(metrics or Metrics()).rejected, clock=clock)
+    gate.know(dict(enumerate(projects)))
+    return gate
+
+
 def test_both_keys_of_one_project_let_in_and_nothing_else() -> None:
     metrics = Metrics()
-    gate = ProjectGate(PROJECTS, rejected=metrics.rejected, clock=lambda: 0.0)
+    gate = gate_of(PROJECTS, metrics)
 
     assert gate.admit(basic("api-a:secret:a:é")) == 0
     assert gate.admit(basic("api-b:secret:b:é")) == 1
@@ -165,17 +176,27 @@ def test_both_keys_of_one_project_let_in_and_nothing_else() -> None:
 
 def test_of_projects_with_the_same_api_key_the_first_counts() -> None:
     twice = (PROJECTS[0], Project(api_key=PROJECTS[0].api_key, secret_key=Secret("other")))
-    gate = ProjectGate(twice, rejected=Metrics().rejected, clock=lambda: 0.0)
+    gate = gate_of(twice)
 
     assert gate.admit(basic("api-a:secret:a:é")) == 0
     assert gate.admit(basic("api-a:other")) is INVALID_PROJECT
+
+
+def test_a_rotated_secret_key_lets_in_and_the_old_one_does_not() -> None:
+    gate = gate_of(PROJECTS)
+
+    gate.know({1: PROJECTS[1], 7: Project(api_key=PROJECTS[0].api_key, secret_key=Secret("new"))})
+
+    assert gate.admit(basic("api-a:new")) == 7
+    assert gate.admit(basic("api-a:secret:a:é")) is INVALID_PROJECT
+    assert gate.admit(basic("api-b:secret:b:é")) == 1
 
 
 def test_strangers_to_projects_are_a_line_now_and_then_without_any_key(
     log_lines: io.StringIO,
 ) -> None:
     now = [1000.0]
-    gate = ProjectGate(PROJECTS, rejected=Metrics().rejected, clock=lambda: now[0])
+    gate = gate_of(PROJECTS, clock=lambda: now[0])
 
     gate.admit({})
     for number in range(100):

@@ -126,3 +126,18 @@ def test_who_leaves_makes_room(steps: list[tuple[int, bool]]) -> None:
     assert not any(door.enter(f"1.1.1.{number}").surplus for number in (0, 0, 0, 1, 1, 1))
     assert len(door.told) == told
     assert door.enter("2.2.2.2").surplus
+
+
+def test_other_bounds_count_those_who_are_inside_already() -> None:
+    door = Door()
+    inside = [door.enter("1.1.1.1") for _ in range(3)]
+
+    trusted = Addresses(("1.1.1.1",), "X-Forwarded-For")
+    door.man.apply(Admission(connections_per_address=3).in_force, trusted)
+    assert not door.enter("1.1.1.1").surplus
+    door.man.apply(Admission(connections_per_address=3).in_force, Addresses((), "X-Forwarded-For"))
+
+    assert door.enter("1.1.1.1").surplus
+    assert not any(visitor.surplus for visitor in inside)
+    door.man.apply(Admission().in_force, Addresses((), "X-Forwarded-For"))
+    assert not door.enter("1.1.1.1").surplus

@@ -89,3 +89,15 @@ async def test_the_heart_beats_by_itself() -> None:
 
     name = "amplitude_proxy_event_loop_delay_seconds_count"
     assert (metrics.registry.get_sample_value(name) or 0) > 100
+
+
+def test_another_target_counts_at_once_and_none_at_all_refuses_nobody() -> None:
+    overload = Overload(0.0, Metrics())
+    assert looks(overload, TARGET * 10, 50) == 0.0
+
+    overload.aim(TARGET)
+    assert looks(overload, TARGET * 10, 50) == MOST_REFUSED
+    overload.aim(0.0)
+
+    assert overload.share == 0.0
+    assert not overload.refuses()

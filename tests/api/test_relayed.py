@@ -160,6 +160,18 @@ async def test_merging_puts_amplitudes_word_where_it_was_asked_for_it() -> None:
         assert decoded(rig.up.requests[0].headers["X-Amp-Exp-User"]) == msgspec.json.encode(USER)
 
 
+@pytest.mark.parametrize("headers", [NONE, EARLY], ids=["flags", "no flags yet"])
+async def test_what_amplitude_has_a_part_in_is_for_one_client_alone(
+    headers: Mapping[str, str],
+) -> None:
+    async with rigged("merge") as rig:
+        found = await rig.vardata(headers=headers)
+        posted = await rig.served.ask("POST", "/sdk/v2/vardata", dict(headers), b"{}")
+
+        assert found.headers["cache-control"] == "private, no-cache"
+        assert "cache-control" not in posted.headers
+
+
 async def test_what_amplitude_does_not_mention_stays_as_it_is_here() -> None:
     async with rigged("merge", json_answer({})) as rig, rigged("off") as alone:
         assert (await rig.vardata()).json == (await alone.vardata()).json

@@ -37,12 +37,15 @@ def test_every_address_of_a_host_is_listened_on() -> None:
 async def test_nobody_new_is_let_in_while_those_who_knocked_stay() -> None:
     (listener,) = sockets.bind("127.0.0.1", 0)
     listener.listen()
+    assert not sockets.somebody_waits_at(listener)
     early = socket.create_connection(listener.getsockname())
 
     assert sockets.let_nobody_new_in(listener)
 
+    assert sockets.somebody_waits_at(listener)
     loop = asyncio.get_running_loop()
     accepted, _ = await loop.sock_accept(listener)
+    assert not sockets.somebody_waits_at(listener)
     early.sendall(b"hello")
     assert await loop.sock_recv(accepted, 5) == b"hello"
     late = socket.socket()

@@ -1,7 +1,6 @@
 """`probe` tells a container's health check, and a newcomer, how a proxy is."""
 
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import socket
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -11,35 +10,9 @@ import pytest
 from proxy.cli.main import main
 from proxy.cli.probe import own_url
 from proxy.settings.schema import OperatorsPort
-from tests import builders
+from tests.cli.answering import Answers, Served, answering
 
 KEY = "server-secret-key"
-Answers = dict[str, tuple[int, bytes]]
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[str, Answers, list[dict[str, Any]]]]:
-    answers: Answers = {}
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(dict(self.headers))
-            status, body = answers[self.path]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", answers, asked
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -94,10 +67,70 @@ def test_nobody_there_is_no_traceback(
     assert "no answer" in capsys.readouterr().out
 
 
+def test_a_credential_follows_no_redirection(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, answers, _ = served
+    (tmp_path / "key").write_text(KEY)
+    with answering() as (elsewhere, _, asked_elsewhere):
+        answers["/sdk/v2/vardata"] = 302, f"{elsewhere}/sdk/v2/vardata".encode()
+        asking = ["probe", f"{url}/sdk/v2/vardata", "--key-file", str(tmp_path / "key")]
+        assert main(asking) == 1
+
+    assert not asked_elsewhere
+    assert capsys.readouterr().out.startswith("answered 302")
+
+
+def test_what_speaks_no_http_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    def speak(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"SSH-2.0-server\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        speaking = Thread(target=speak, args=(listening,))
+        speaking.start()
+        code = main(["probe", f"http://127.0.0.1:{listening.getsockname()[1]}/"])
+        speaking.join()
+
+    assert code == 1
+    assert capsys.readouterr().out.startswith("no answer: ")
+
+
+def test_what_is_answered_steers_no_terminal(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, answers, _ = served
+    answers["/readyz"] = 503, b"\x1b]0;owned\x07 \xc2\x9b31m"
+
+    assert main(["probe", f"{url}/readyz"]) == 1
+    assert capsys.readouterr().out.removesuffix("\n").isprintable()
+
+
+def test_the_own_credential_is_sent_to_the_own_port(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, answers, asked = served
+    answers["/readyz"] = 200, b"{}"
+    port = url.rpartition(":")[2]
+    config = tmp_path / "proxy.yaml"
+    config.write_text(f"configuration: {{metrics: {{port: {port}, bearerToken: hush-token}}}}\n")
+
+    assert main(["probe", "--config", str(config)]) == 0
+    assert main(["probe", f"{url}/readyz", "--config", str(config)]) == 0
+
+    assert [each.get("Authorization") for each in asked] == ["Bearer hush-token", None]
+    assert "hush" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "key").write_text("two words")
     for arguments, says in (
         (["file:///etc/passwd"], "begins with http"),
+        (["http://me:hush@h/"], "a URL cannot hold the credential"),
+        (["http://[/"], "cannot be used"),
+        (["http://h/ö"], "cannot be used"),
         (["http://h/", "--key-file", str(tmp_path / "none")], "No such file"),
         (["http://h/", "--key-file", str(tmp_path / "key")], "not a key"),
     ):
@@ -121,9 +154,9 @@ def test_a_timeout_is_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_by_default_it_asks_the_operators_port(host: str, url: str) -> None:
-    settings = builders.settings(metrics=OperatorsPort(host=host))
-    assert own_url(settings, only_live=False) == url
-    assert own_url(settings, only_live=True) == url.replace("readyz", "livez")
+    port = OperatorsPort(host=host)
+    assert own_url(port, only_live=False) == url
+    assert own_url(port, only_live=True) == url.replace("readyz", "livez")
 
 
 def test_the_configuration_names_the_port(

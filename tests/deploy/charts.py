@@ -125,6 +125,7 @@ def refused(document: Document, version: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
 
 
+TEXT = {"type": "string", "minLength": 1}
 LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
 SELECTOR = {
     "type": "object",
@@ -132,6 +133,23 @@ SELECTOR = {
     "additionalProperties": False,
     "properties": {"matchLabels": {**LABELS, "minProperties": 1}},
 }
+
+
+KEY_OF_SECRET = {
+    "type": "object",
+    "required": ["name", "key"],
+    "additionalProperties": False,
+    "properties": {"name": TEXT, "key": TEXT},
+}
+
+
+def _login(*keys: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*keys, *more],
+        "additionalProperties": False,
+        "properties": {**dict.fromkeys(keys, KEY_OF_SECRET), **more},
+    }
 
 
 def _monitor(endpoints: str) -> dict[str, Any]:
@@ -143,6 +161,8 @@ def _monitor(endpoints: str) -> dict[str, Any]:
             "port": {"type": "string"},
             "path": {"type": "string", "pattern": "^/[^/]"},
             "interval": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
+            "authorization": _login("credentials", type={"const": "Bearer"}),
+            "basicAuth": _login("username", "password"),
         },
     }
     return {
@@ -166,7 +186,6 @@ def _objects(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "array", "minItems": 1, "items": item}
 
 
-TEXT = {"type": "string", "minLength": 1}
 RULE = _objects(
     ["alert", "expr", "labels", "annotations"],
     alert=TEXT,

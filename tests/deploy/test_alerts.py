@@ -141,6 +141,16 @@ CASES = {
         "12m",
         "40m",
     ),
+    "ConfigurationRefused": Case(
+        {"config_last_reload_successful": "1+0x10 0+0x10 1+0x10"}, {}, "14m", "18m", "23m"
+    ),
+    "OfflineRefused": Case(
+        {'offline_ok{kind="snapshot"}': "1+0x5 0+0x10 1+0x10"},
+        {"kind": "snapshot"},
+        "10m",
+        "13m",
+        "18m",
+    ),
     "PollsOnly": Case(
         {
             'stream_connected{deployment="web"}': "0+0x40 1+0x10",
@@ -217,6 +227,18 @@ FALSE_ALARMS = {
     "PollsOnly": {
         'stream_connected{deployment="web"}': "0+0x90",
         'configured{what="stream"}': "0+0x90",
+    },
+    "FlagsOld": {
+        'snapshot_age_seconds{deployment="web"}': "9000+60x90",
+        'offline_ok{kind="snapshot"}': "1+0x90",
+    },
+    "CohortsOld": {
+        'cohort_oldest_age_seconds{project="shop"}': "9000+60x90",
+        'offline_ok{kind="snapshot"}': "1+0x90",
+    },
+    "EventsWait": {
+        'events_oldest_age_seconds{project="shop"}': "9000+60x90",
+        'offline_ok{kind="directory"}': "0+0x90",
     },
     "CertificateExpires": {"tls_certificate_expiry_timestamp_seconds": "0+0x90"},
     "StreamsCut": {

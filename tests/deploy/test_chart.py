@@ -13,6 +13,7 @@ import pytest
 import trustme
 import yaml
 
+from proxy.secret import Secret
 from proxy.settings.load import load
 from tests.deploy.charts import (
     CHART,
@@ -39,6 +40,7 @@ NAMES = sorted(VALUES)
 PROJECT = {"apiKey": "a", "secretKey": "b", "managementKey": "c"}
 ALERTS = "config/alerts.yaml"
 DASHBOARD = "config/dashboard.json"
+LOGIN = "operators-login"
 
 
 def shortened(text: str) -> str:
@@ -132,6 +134,19 @@ def certificate(directory: Path) -> dict[str, str]:
     }
 
 
+def environment_of(text: str, directory: Path) -> dict[str, str]:
+    """What a container finds in its environment; Secrets of others hold `operators-login`."""
+    given = container(text)["env"]
+    environ = {each["name"]: each["value"] for each in given if "value" in each}
+    if any(each["name"] == "AMPLITUDE_METRICS_BASIC_USER" for each in given):
+        environ["AMPLITUDE_METRICS_BASIC_USER"] = LOGIN
+    (directory / "login").write_text(LOGIN)
+    for name in environ:
+        if name.startswith("AMPLITUDE_METRICS_") and name.endswith("_FILE"):
+            environ[name] = str(directory / "login")
+    return environ
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_proxy_takes_the_file_and_serves_where_it_is_asked(name: str, tmp_path: Path) -> None:
     text = rendered(name)
@@ -140,7 +155,7 @@ def test_the_proxy_takes_the_file_and_serves_where_it_is_asked(name: str, tmp_pa
     (tmp_path / file_name).write_text(content)
     projects = tmp_path / "projects.yaml"
     projects.write_text(yaml.safe_dump({"projects": [PROJECT]}))
-    environ = {each["name"]: each["value"] for each in container(text)["env"] if "value" in each}
+    environ = environment_of(text, tmp_path)
     if "PROXY_PROJECTS_FILE_PATH" in environ:
         environ["PROXY_PROJECTS_FILE_PATH"] = str(projects)
     if "certFile" in content:
@@ -154,7 +169,8 @@ def test_the_proxy_takes_the_file_and_serves_where_it_is_asked(name: str, tmp_pa
     assert ports == {"http": settings.port, "operators": settings.metrics.port}
     mounts = {each["mountPath"] for each in container(text)["volumeMounts"]}
     assert settings.data_dir in mounts
-    assert "/etc/evaluation-proxy-config.yaml" in mounts
+    given = {each["name"]: each.get("value") for each in container(text)["env"]}
+    assert str(Path(given["PROXY_CONFIG_FILE_PATH"]).parent) in mounts
     for monitor in of_kind(text, "ServiceMonitor", "PodMonitor"):
         ends = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
         assert [(end["port"], end["path"]) for end in ends] == [
@@ -231,12 +247,91 @@ def test_a_changed_configuration_is_a_new_pod() -> None:
     assert checksum() != checksum("evaluationProxy.projects[0].secretKey=another")
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_changed_configuration_can_reach_a_pod_that_runs(name: str) -> None:
+    # Kubernetes never changes what is mounted by subPath.
+    assert not any("subPath" in each for each in container(rendered(name))["volumeMounts"])
+
+    done = rendering("rollOnChange=false", values=VALUES[name])
+
+    assert done.returncode == 0, done.stderr
+    template = workload(done.stdout)["spec"]["template"]["metadata"]
+    assert "checksum/config" not in (template.get("annotations") or {})
+
+
 def test_the_official_image_is_passed_over_and_any_other_taken() -> None:
     assert container(rendered("official"))["image"] == "evaluation-proxy:0.1.0"
     assert (
         container(rendered("everything"))["image"] == "registry.example.com/evaluation-proxy:1.2.3"
     )
     assert "@sha256:" in container(rendered("existing-secret"))["image"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "settings", "monitored"),
+    [
+        ({}, (None, None, None), {}),
+        (
+            {"bearerTokenKey": "t"},
+            (Secret(LOGIN), None, None),
+            {
+                "authorization": {
+                    "type": "Bearer",
+                    "credentials": {"name": "operators-login", "key": "t"},
+                }
+            },
+        ),
+        (
+            {"basicUserKey": "u", "basicPasswordKey": "p"},
+            (None, LOGIN, Secret(LOGIN)),
+            {
+                "basicAuth": {
+                    "username": {"name": "operators-login", "key": "u"},
+                    "password": {"name": "operators-login", "key": "p"},
+                }
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor"])
+def test_proxy_and_monitor_hold_the_same_credential(
+    tmp_path: Path, kind: str, keys: dict[str, str], settings: Any, monitored: dict[str, Any]
+) -> None:
+    monitor = "serviceMonitor" if kind == "ServiceMonitor" else "podMonitor"
+    values = {
+        "evaluationProxy": {"projects": [PROJECT]},
+        "operators": {"auth": {"existingSecret": "operators-login" if keys else "", **keys}},
+        monitor: {"enabled": True},
+    }
+    done = rendering(values=values)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "projects.yaml").write_text(yaml.safe_dump({"projects": [PROJECT]}))
+
+    metrics = load(environment_of(done.stdout, tmp_path), str(tmp_path / "projects.yaml")).metrics
+
+    assert metrics.host == "0.0.0.0"
+    assert (metrics.bearer_token, metrics.basic_user, metrics.basic_password) == settings
+    for document in of_kind(done.stdout, kind, "Deployment"):
+        assert refused(document, USUAL) == []
+    (found,) = of_kind(done.stdout, kind)
+    (end,) = found["spec"].get("endpoints") or found["spec"]["podMetricsEndpoints"]
+    assert {key: end[key] for key in ("authorization", "basicAuth") if key in end} == monitored
+    files = {
+        volume["secret"]["secretName"]: {one["key"] for one in volume["secret"].get("items", ())}
+        for volume in pod(done.stdout)["volumes"]
+        if volume["name"] == "operators"
+    }
+    assert files == ({"operators-login": set(keys.values()) - {"u"}} if keys else {})
+
+
+def test_the_port_listens_where_the_values_say() -> None:
+    values = {
+        "evaluationProxy": {"projects": [PROJECT], "configuration": {"metrics": {"host": "::"}}}
+    }
+
+    done = rendering(values=values)
+
+    assert {"name": "AMPLITUDE_METRICS_HOST", "value": "::"} in container(done.stdout)["env"]
 
 
 def test_keys_may_come_from_the_environment_alone() -> None:
@@ -272,6 +367,11 @@ CONFIGURATION = "evaluationProxy.configuration"
         ([f"{CONFIGURATION}.port=0"], "no Service can lead to"),
         ([f"{CONFIGURATION}.port=9090"], "are both 9090"),
         ([f"{CONFIGURATION}.metrics.host=127.0.0.1"], "metrics.host is 127.0.0.1"),
+        (["operators.auth.existingSecret=a"], "name a key of the Secret"),
+        (["operators.auth.bearerTokenKey=a"], "keys of which Secret"),
+        (["operators.auth.existingSecret=a", "operators.auth.basicUserKey=b"], "go together"),
+        (["operators.auth.token=a"], "token is not allowed"),
+        ([f"{CONFIGURATION}.metrics.bearerToken=a", "podMonitor.enabled=true"], "not log in"),
         ([f"{CONFIGURATION}.drainDeadlineMillis=60000"], "must be at least 66"),
         (["evaluationProxy.projects[0].apikey=x"], "apikey is not allowed"),
         (["evaluationProxy.projects=null"], "evaluationProxy.projects is empty"),

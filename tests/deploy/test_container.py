@@ -56,6 +56,8 @@ def test_the_image_runs_the_proxy_as_nobody_in_particular() -> None:
     assert check == ["evaluation-proxy", "probe"]
     assert only(1, "USER") == f"{USER}:{USER}"
     assert not [rest for name, rest in instructions(1) if name == "RUN"], "no shell in what runs"
+    environ = dict(each.split("=", 1) for each in only(1, "ENV").split())
+    assert environ["AMPLITUDE_METRICS_HOST"] == "0.0.0.0", "or no probe and no port reaches it"
     assert only(1, "EXPOSE") == f"{Settings().port} {Settings().metrics.port}"
     assert f"ARG VERSION={proxy.__version__}\n" in DOCKERFILE
     values = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -231,6 +233,7 @@ def test_the_compose_file_starts_what_the_proxy_understands(tmp_path: Path) -> N
         f"{settings.port}:{settings.port}",
         f"127.0.0.1:{settings.metrics.port}:{settings.metrics.port}",
     ]
+    assert settings.metrics.host == "0.0.0.0"
     assert service["image"] == f"evaluation-proxy:{proxy.__version__}"
     assert (
         int(service["stop_grace_period"].removesuffix("s")) * 1000 > settings.drain_deadline_millis
@@ -250,10 +253,13 @@ def test_the_hints_of_the_compose_file_are_settings(tmp_path: Path) -> None:
     hints = dict(re.findall(r"# (AMPLITUDE_\w+): (\S+)", text))
     (tmp_path / "projects.yaml").write_text(PROJECTS)
     hints["PROXY_PROJECTS_FILE_PATH"] = str(tmp_path / "projects.yaml")
+    (tmp_path / "operators-token").write_text("a-token")
+    hints["AMPLITUDE_METRICS_BEARER_TOKEN_FILE"] = str(tmp_path / "operators-token")
 
     settings = load(hints, default_path=str(tmp_path / "none"))
 
-    assert len(hints) == 6
+    assert len(hints) == 7
+    assert settings.metrics.bearer_token is not None
     assert not settings.notices
     assert settings.urls.flags.startswith("http://sandbox:3547")
 
@@ -271,8 +277,9 @@ def test_the_systemd_unit_starts_what_the_proxy_understands() -> None:
     options = _parser().parse_args(arguments)
 
     assert program.endswith("/bin/evaluation-proxy")
-    assert options.config == "${CREDENTIALS_DIRECTORY}/config.yaml"
-    assert service["LoadCredential"].startswith("config.yaml:/etc/evaluation-proxy-config.yaml")
+    # The file itself: a copy as a credential would not change before the next start.
+    assert options.config == "/etc/evaluation-proxy-config.yaml"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert f"%S/{service['StateDirectory']}" in service["Environment"]
     assert int(service["TimeoutStopSec"]) * 1000 > Settings().drain_deadline_millis
     assert service["RestartPreventExitStatus"] == "2"

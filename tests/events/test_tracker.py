@@ -646,3 +646,54 @@ async def test_a_stop_with_upstream_away_keeps_events_for_the_next_start(
     await again._spool.close()
 
     assert sorted(upstream.accepted) == [0, 1, 2]
+
+
+async def test_events_of_a_project_that_goes_are_sent_and_then_its_senders_end(
+    up: FakeUpstream, client: UpstreamClient
+) -> None:
+    up.on("POST", "/batch", json_answer({"code": 200}))
+    tracker = tracker_to(up, client, Assignment(event_upload_period_millis=200))
+    first = next(one for one in destinations_of(up, client))
+    async with running(tracker):
+        tracker.track(1, user(1), [outcome()], NOW)
+        await wait_until(lambda: len(senders()) == 4)
+
+        tracker.serve({0: first})
+
+        await wait_until(lambda: arrived(up))
+        await wait_until(lambda: len(senders()) == 2)
+        assert [row["project"] for row in tracker.status()] == [KEYS[0]]
+
+        # An answer that was under way when the project went.
+        tracker.track(1, user(2), [outcome()], NOW)
+        await wait_until(lambda: len(arrived(up)) == 2)
+
+
+async def test_a_project_that_comes_later_is_served_like_the_others(
+    up: FakeUpstream, client: UpstreamClient
+) -> None:
+    up.on("POST", "/batch", json_answer({"code": 200}))
+    tracker = tracker_to(up, client)
+    known = dict(enumerate(destinations_of(up, client)))
+    async with running(tracker):
+        later = known[0]._replace(label="later", origin="later")
+        tracker.serve({**known, 2: later})
+        tracker.track(2, user(1), [outcome()], NOW)
+        await wait_until(lambda: arrived(up))
+
+        tracker.serve({0: known[0]})
+        tracker.serve({**known, 2: later})
+        tracker.track(2, user(2), [outcome()], NOW)
+        await wait_until(lambda: len(arrived(up)) == 2)
+    assert len(tracker.status()) == 3
+
+
+def destinations_of(up: FakeUpstream, client: UpstreamClient) -> list[Destination]:
+    projects = tuple(Project(api_key=Secret(key), secret_key=Secret("s"), id=key) for key in KEYS)
+    urls = Urls(analytics=f"{up.url}/batch")
+    return destinations(Settings(projects=projects, urls=urls, assignment=PROMPT), client)
+
+
+def senders() -> list[str]:
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name.endswith(KEYS)]

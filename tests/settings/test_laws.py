@@ -63,7 +63,8 @@ def mapping(
     for leaf in known:
         name = leaf.path[depth]
         if len(leaf.path) > depth + 1:
-            below = tuple(each for each in known if each.path[: depth + 1] == leaf.path[:-1])
+            here = leaf.path[: depth + 1]
+            below = tuple(each for each in known if each.path[: depth + 1] == here)
             parts[name] = mapping(below, depth + 1, tame=tame)
         else:
             parts[name] = of_leaf(leaf, tame=tame)

@@ -22,6 +22,7 @@ from tests.settings.asking import (
     value_at,
     written,
 )
+from tests.settings.test_otel import STANDARD
 
 # The official proxy's table: key, environment, attribute, default, another value.
 OFFICIAL: list[tuple[str, str, str, Any, Any]] = [
@@ -166,7 +167,14 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         67108864,
         70000,
     ),
-    ("metrics.host", "AMPLITUDE_METRICS_HOST", "metrics.host", "0.0.0.0", "localhost"),
+    ("metrics.host", "AMPLITUDE_METRICS_HOST", "metrics.host", "127.0.0.1", "0.0.0.0"),
+    (
+        "metrics.bearerToken",
+        "AMPLITUDE_METRICS_BEARER_TOKEN",
+        "metrics.bearer_token",
+        None,
+        "operators-token",
+    ),
     (
         "limits.maxBodyBytes",
         "AMPLITUDE_LIMITS_MAX_BODY_BYTES",
@@ -422,6 +430,7 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         67_108_864,
         1_048_576,
     ),
+    ("openapi.enabled", "AMPLITUDE_OPENAPI_ENABLED", "openapi.enabled", True, False),
     ("ofrep.enabled", "AMPLITUDE_OFREP_ENABLED", "ofrep.enabled", True, False),
     (
         "ofrep.targetingKey",
@@ -452,13 +461,50 @@ OURS: list[tuple[str, str, str, Any, Any]] = [
         8_388_608,
         4096,
     ),
+    ("reload.watchMillis", "AMPLITUDE_RELOAD_WATCH_MILLIS", "reload.watch_millis", 1000, 0),
     ("unixSocket", "AMPLITUDE_UNIX_SOCKET", "unix_socket", None, "/run/p.sock"),
     ("unixSocketMode", "AMPLITUDE_UNIX_SOCKET_MODE", "unix_socket_mode", "0660", "0600"),
     ("tls.minimumVersion", "AMPLITUDE_TLS_MINIMUM_VERSION", "tls.minimum_version", "1.2", "1.3"),
+    (
+        "otel.traces.enabled",
+        "AMPLITUDE_OTEL_TRACES_ENABLED",
+        "otel.traces.enabled",
+        True,
+        False,
+    ),
+    (
+        "otel.traces.parentBased",
+        "AMPLITUDE_OTEL_TRACES_PARENT_BASED",
+        "otel.traces.parent_based",
+        True,
+        False,
+    ),
+    (
+        "otel.metrics.enabled",
+        "AMPLITUDE_OTEL_METRICS_ENABLED",
+        "otel.metrics.enabled",
+        True,
+        False,
+    ),
+    ("offline.path", "AMPLITUDE_OFFLINE_PATH", "offline.path", None, "/"),
+    (
+        "offline.verifyKeyFile",
+        "AMPLITUDE_OFFLINE_VERIFY_KEY_FILE",
+        "offline.verify_key_file",
+        None,
+        "/keys/snapshots.pub",
+    ),
+    ("offline.unsigned", "AMPLITUDE_OFFLINE_UNSIGNED", "offline.unsigned", False, True),
+    ("offline.allowOlder", "AMPLITUDE_OFFLINE_ALLOW_OLDER", "offline.allow_older", False, True),
+    ("offline.maxBytes", "AMPLITUDE_OFFLINE_MAX_BYTES", "offline.max_bytes", 2**36, 2**20),
+    ("offline.pollMillis", "AMPLITUDE_OFFLINE_POLL_MILLIS", "offline.poll_millis", 1000, 5000),
+    ("offline.events", "AMPLITUDE_OFFLINE_EVENTS", "offline.events", "drop", "keep"),
     ("log.level", "AMPLITUDE_LOG_LEVEL", "log.level", "INFO", "DEBUG"),
     ("log.format", "AMPLITUDE_LOG_FORMAT", "log.format", "json", "console"),
 ]
 TLS_FILES = {"tls.certFile", "tls.keyFile", "tls.clientCaFile"}
+LOGIN = {"metrics.basicUser", "metrics.basicPassword"}
+WHEN_ENABLED = {row[0] for row in STANDARD} | {"otel.enabled"}
 ROWS = [pytest.param(*row, id=row[0]) for row in OFFICIAL + OURS]
 
 
@@ -473,8 +519,9 @@ def shown(value: Any) -> Any:
 
 
 def nested(key: str, text: str) -> str:
-    outer, _, inner = key.rpartition(".")
-    return f"{outer}:\n  {inner}: {text}" if outer else f"{key}: {text}"
+    *outer, inner = key.split(".")
+    lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(outer)]
+    return "\n".join([*lines, f"{'  ' * len(outer)}{inner}: {text}"])
 
 
 @pytest.mark.parametrize(("key", "variable", "attribute", "default", "other"), ROWS)
@@ -505,8 +552,45 @@ def test_a_setting_has_its_default(
 
 
 def test_no_setting_escapes_the_table() -> None:
-    known = {row[0] for row in OFFICIAL + OURS} | TLS_FILES
+    known = {row[0] for row in OFFICIAL + OURS} | TLS_FILES | LOGIN | WHEN_ENABLED
     assert {leaf.key for leaf in leaves(Configuration)} == known
+
+
+def test_a_user_name_and_its_password_are_taken_together(tmp_path: Path) -> None:
+    secret = written(tmp_path, "operators-password\n", "password")
+    given = configured(tmp_path, f"metrics: {{basicUser: ops, basicPasswordFile: {secret}}}")
+    variables = {
+        "AMPLITUDE_METRICS_BASIC_USER": "ops",
+        "AMPLITUDE_METRICS_BASIC_PASSWORD": "operators-password",
+    }
+
+    for metrics in (loaded({}, given).metrics, loaded({**KEYS, **variables}).metrics):
+        assert metrics.basic_user == "ops"
+        assert metrics.basic_password == Secret("operators-password")
+    assert loaded(KEYS).metrics.basic_user is None
+    assert loaded(KEYS).metrics.basic_password is None
+
+
+def test_half_a_login_stops_the_start(tmp_path: Path) -> None:
+    path = configured(tmp_path, "metrics: {basicUser: ops}")
+    assert mistakes_of({}, path) == [
+        (
+            f"{path}:6: configuration.metrics.basicUser: expected `metrics.basicPassword` beside"
+            " it, got none"
+        )
+    ]
+    assert mistakes_of({**KEYS, "AMPLITUDE_METRICS_BASIC_PASSWORD": "p"}) == [
+        "AMPLITUDE_METRICS_BASIC_PASSWORD: expected `metrics.basicUser` beside it, got none"
+    ]
+
+
+@pytest.mark.parametrize("name", ["a:b", "a\tb"])
+def test_a_user_name_that_nobody_could_send_is_refused(tmp_path: Path, name: str) -> None:
+    lines = f"metrics: {{basicUser: {json.dumps(name)}, basicPassword: p}}"
+
+    (mistake,) = mistakes_of({}, configured(tmp_path, lines))
+
+    assert "expected a user name without a colon" in mistake
 
 
 def test_tls_files_are_taken_together(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ projects:
   deploymentKeys: [{MARK}-d]
 configuration:
   redis: {{uri: "redis://:{MARK}@h", readOnlyUri: "redis://:{MARK}@r"}}
+  metrics: {{bearerToken: {MARK}-t, basicUser: ops, basicPassword: {MARK}-p}}
 """,
     )
 
@@ -153,6 +154,8 @@ configuration:
         f"configuration: {{redis: {MARK}, {MARK}: 1}}",
         f"configuration: {{redis: {{uri: {MARK}, uriFile: {MARK}, url: {MARK}}}}}",
         f"configuration: {{serverUrl: 'http://{MARK}@h', streamServerUrl: 'http://h?{MARK}'}}",
+        f"configuration: {{metrics: {{bearerToken: {MARK} x, basicPassword: [{MARK}]}}}}",
+        f"configuration: {{metrics: {{bearerTokenFile: {MARK}, password: {MARK}}}}}",
         f"apiKey: *{MARK}",
         f"apiKey: !{MARK} x",
         f"apiKey: '{MARK}",

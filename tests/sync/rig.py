@@ -126,7 +126,7 @@ class Rig:
             seed="7",
         )
 
-    def cohorts(self, *projects: Project) -> list[CohortsLoop]:
+    def cohorts(self, *projects: Project) -> dict[int, CohortsLoop]:
         """The cohorts of each project; of one without any by default."""
         workshop = Workshop(
             client=self.client,
@@ -139,10 +139,10 @@ class Rig:
             clock=self.clock,
             seed="7",
         )
-        return [
-            CohortsLoop(one.label, index, Credentials(one.api_key, one.secret_key), workshop)
+        return {
+            index: CohortsLoop(one.label, index, Credentials(one.api_key, one.secret_key), workshop)
             for index, one in enumerate(projects or (project(),))
-        ]
+        }
 
     def desk(self, means: Means | None = None) -> Desk:
         """A desk for one deployment."""

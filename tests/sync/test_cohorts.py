@@ -10,7 +10,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from proxy.evaluation.cohorts import Target
+from proxy.secret import Secret
 from proxy.sync.turns import Turns
+from proxy.upstream.cohorts import PATH, Credentials
 from tests.fakes.upstream import (
     Request,
     Step,
@@ -558,3 +560,31 @@ async def test_gzip_is_not_needed(rig: CohortRig) -> None:
         await wait_until(lambda: rig.version() == 6)
 
     assert rig.holds("eve")
+
+
+async def test_other_keys_are_used_at_once_where_the_old_ones_failed(rig: CohortRig) -> None:
+    rig.times(period=3600.0, first_retry=3600.0, longest_retry=3600.0)
+    other = Credentials(Secret("the-api-key"), Secret("rotated"))
+    rig.up.on("GET", PATH + "c", cohort(ANN, 5))
+    rig.up.on("GET", PATH + "d", answer(401), cohort(["eve"], 6, cohort_id="d"))
+    async with rig.wanting("c", "d") as loop:
+        await wait_until(lambda: rig.version("c") and rig.outcomes("refused"))
+
+        loop.use(other)
+        loop.use(other)
+
+        await wait_until(lambda: rig.version("d") == 6)
+        assert rig.version("c") == 5
+    asked = [(each.path, each.headers["Authorization"]) for each in rig.up.requests]
+    assert asked.count((PATH + "d", other.header()["Authorization"])) == 1
+    assert [path for path, _ in asked].count(PATH + "c") == 1
+
+
+async def test_a_project_that_is_served_no_more_leaves_no_series(rig: CohortRig) -> None:
+    async with rig.running() as loop:
+        assert rig.metric("cohorts", project="p", state="here") == 0
+
+    loop.close()
+
+    assert rig.metric("cohorts", project="p", state="here") is None
+    assert rig.metric("cohort_members", project="p") is None

@@ -72,11 +72,29 @@ async def test_content_decides_whatever_the_version_says(
 
 
 async def test_an_older_answer_never_replaces_a_newer_one(rig: Rig, intake: Intake) -> None:
-    await intake.take(array(flag(variant="new")), "stream", 10)
+    await intake.take(array(flag(variant="new")), "poll", 10)
 
+    assert await intake.take(array(flag(variant="old")), "stream", 9) == "stale"
     assert await intake.take(array(flag(variant="old")), "poll", 9) == "stale"
     assert rig.variant() == "new"
     assert await intake.take(array(flag(variant="newer")), "poll", 11) == "changed"
+
+
+async def test_a_poll_asked_for_before_a_streams_word_is_in_force_knows_less(
+    rig: Rig, intake: Intake
+) -> None:
+    now = asyncio.get_running_loop().time
+    came = now()
+    streamed = asyncio.create_task(intake.take(array(flag(variant="new")), "stream", came))
+    await asyncio.sleep(0)
+    asked = now()
+    polled = asyncio.create_task(intake.take(array(flag(variant="old")), "poll", asked))
+
+    assert await streamed == "changed"
+    assert await polled == "stale"
+    assert asked > came
+    assert rig.variant() == "new"
+    assert await intake.take(array(flag(variant="newer")), "poll", now()) == "changed"
 
 
 async def test_of_simultaneous_answers_the_newest_wins(rig: Rig, intake: Intake) -> None:

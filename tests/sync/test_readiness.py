@@ -40,3 +40,12 @@ def test_one_project_does_not_stand_in_for_another() -> None:
 
     assert not readiness.decide({"p": True, "q": True}, [FLAGS, other])
     assert readiness.decide({"p": True, "q": True}, [FLAGS, other._replace(has_flags=True)])
+
+
+def test_an_excused_project_takes_nobody_out_of_service() -> None:
+    readiness = Readiness()
+    readiness.excuse("q")
+
+    none = Standing("q", has_flags=False, hopeless=False)
+    assert readiness.decide({"p": True, "q": False}, [FLAGS, none])
+    assert not readiness.decide({"p": True, "q": True}, [NONE_YET])

@@ -437,7 +437,7 @@ async def test_flags_without_cohorts_do_not_wait_for_cohorts(tmp_path: Path) -> 
 
     async with rigged(tmp_path) as rig:
         slow = Slow()
-        syncer = Syncer([project("server-a", "server-b")], rig.means(), [slow])
+        syncer = Syncer([project("server-a", "server-b")], rig.means(), {0: slow})
         restoring = asyncio.get_running_loop().create_task(syncer.restore())
         await wait_until(lambda: rig.flags("server-a"))
         assert rig.flags("server-b") == {}
@@ -460,7 +460,7 @@ async def test_a_warm_start_that_fails_is_a_cold_one(tmp_path: Path) -> None:
     async with rigged(tmp_path) as rig:
         slow = Slow(ZeroDivisionError("secret"))
         slow.go_on.set()
-        syncer = Syncer([project(KEY)], rig.means(), [slow])
+        syncer = Syncer([project(KEY)], rig.means(), {0: slow})
         with capture_logs() as lines:
             await syncer.restore()
 

@@ -120,8 +120,42 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.operatorsService.enabled) }}
 {{- fail "serviceMonitor needs operatorsService.enabled; podMonitor does not" }}
 {{- end }}
+{{- include "evaluation-proxy.checkAuth" . }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" }}
+{{- end }}
+{{- end }}
+
+{{- define "evaluation-proxy.checkAuth" -}}
+{{- $auth := .Values.operators.auth }}
+{{- $metrics := include "evaluation-proxy.metrics" . | fromJson }}
+{{- if ne (empty $auth.basicUserKey) (empty $auth.basicPasswordKey) }}
+{{- fail "operators.auth: basicUserKey and basicPasswordKey go together" }}
+{{- end }}
+{{- $keys := or $auth.bearerTokenKey $auth.basicUserKey }}
+{{- if and $auth.existingSecret (not $keys) }}
+{{- fail "operators.auth: name a key of the Secret, bearerTokenKey or basicUserKey and basicPasswordKey" }}
+{{- end }}
+{{- if and $keys (not $auth.existingSecret) }}
+{{- fail "operators.auth: keys of which Secret? Set existingSecret" }}
+{{- end }}
+{{- $own := or $metrics.bearerToken $metrics.bearerTokenFile $metrics.basicUser }}
+{{- if and $own (not $auth.existingSecret) (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) }}
+{{- fail "the monitor could not log in: put the credential of configuration.metrics in a Secret and name it in operators.auth" }}
+{{- end }}
+{{- end }}
+
+{{- /* How a monitor logs in: with the token if there is one. */}}
+{{- define "evaluation-proxy.monitorAuth" -}}
+{{- $auth := .Values.operators.auth }}
+{{- if $auth.bearerTokenKey }}
+authorization:
+  type: Bearer
+  credentials: {name: {{ $auth.existingSecret | quote }}, key: {{ $auth.bearerTokenKey | quote }}}
+{{- else if $auth.basicUserKey }}
+basicAuth:
+  username: {name: {{ $auth.existingSecret | quote }}, key: {{ $auth.basicUserKey | quote }}}
+  password: {name: {{ $auth.existingSecret | quote }}, key: {{ $auth.basicPasswordKey | quote }}}
 {{- end }}
 {{- end }}
 
