@@ -14,6 +14,7 @@ setup: $(READY) ## Create the virtual environment from the lock file.
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "Making a virtual environment in $(VENV): a minute or two, and only this once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -22,7 +23,7 @@ $(READY): requirements-dev.lock pyproject.toml
 run: $(READY) ## Start the proxy against the embedded sandbox; Ctrl-C stops both.
 	@$(BIN)/evaluation-proxy sandbox --with-proxy
 
-TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4
+TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 SOURCES := $(or $(wildcard $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)),anyway)
 
 # In CI the run that counts is also the one whose coverage `make check` looks at.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
 from proxy import tasks
+from proxy.admin.brevity import Brief
 from proxy.admin.pages import Ask, Page, Refused
 from proxy.admin.query import slot_of
 from proxy.admin.wording import name_text
 from proxy.evaluation.brackets import nested_deeper
-from proxy.evaluation.interpreter import Trace, interpret_with_trace
+from proxy.evaluation.interpreter import Trace, interpretations
 from proxy.evaluation.outcomes import Outcome, answer
 from proxy.evaluation.patterns.budget import Budget
 from proxy.evaluation.patterns.pattern import Pattern, compile_pattern
@@ -32,6 +35,9 @@ Settle = Callable[[dict[str, Any], "Snapshot"], None]
 MEMBERS: Final = frozenset({"deployment", "user", "flag_keys"})
 MOST_PARTS: Final = 50_000
 LONGEST_REASON: Final = 300
+MOST_TRACED_BYTES: Final = 8_388_608
+MOST_SECONDS: Final = 3.0
+REMEDY: Final = "name fewer flags in flag_keys"
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -47,13 +53,20 @@ class Explanations:
     """Explains evaluations: nothing is counted, nothing is reported.
 
     The variants are the compiled function's, the traces the interpreter's, one at a time and in a
-    thread: requests of clients do not wait for it.
+    thread: requests of clients do not wait for it. `clock` gives the seconds that a thread worked.
     """
 
-    def __init__(self, board: Board, settle: Settle, limits: Limits) -> None:
+    def __init__(
+        self,
+        board: Board,
+        settle: Settle,
+        limits: Limits,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._board = board
         self._settle = settle
         self.limits = limits
+        self._clock = clock
         self._turn = asyncio.Lock()
 
     async def answer(self, ask: Ask) -> Page:
@@ -69,7 +82,8 @@ class Explanations:
             outcomes = snapshot.compiled.evaluate(user, keys)
             # From here on it has lists: a cohort's index may be closed while the thread works.
             evaluated = plain(user)
-            return Page(200, await tasks.in_thread(_explain, snapshot, evaluated, keys, outcomes))
+            told = (snapshot, evaluated, keys, outcomes, self._clock)
+            return Page(200, await tasks.in_thread(_explain, *told))
 
 
 def read(body: bytes, limits: Limits) -> Question:
@@ -110,22 +124,45 @@ def _explain(
     user: dict[str, Any],
     flag_keys: Sequence[str],
     outcomes: Sequence[Outcome],
+    clock: Callable[[], float],
 ) -> bytes:
     """Return the answer's JSON."""
     compiled = snapshot.compiled
-    results, traces = interpret_with_trace(
-        compiled.flags, user, flag_keys, match=_matcher(), bucketing=True
-    )
+    traces, results = _traced(compiled, user, flag_keys, clock)
     told = {
         "deployment": encode(snapshot.deployment.label),
         "version": encode(compiled.version),
         "user": encode(user),
         "variants": answer(outcomes),
-        "traces": encode([_told(trace, results) for trace in traces.values()]),
+        "traces": b"[%b]" % b",".join(traces),
         "left_out": encode(_left_out(compiled, flag_keys)),
         "disagrees": encode(_disagreements(outcomes, results)),
     }
     return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), part) for name, part in told.items())
+
+
+def _traced(
+    compiled: CompiledDeployment,
+    user: dict[str, Any],
+    flag_keys: Sequence[str],
+    clock: Callable[[], float],
+) -> tuple[list[bytes], dict[str, Result]]:
+    """Return the traces' JSON, and the results; Refused where they take too much."""
+    brief, traces, results = Brief(), list[bytes](), dict[str, Result]()
+    size, end = 0, clock() + MOST_SECONDS
+    for key, result, trace in interpretations(
+        compiled.flags, user, flag_keys, match=_matcher(), bucketing=True
+    ):
+        # One by one: while JSON is written, no other thread goes on.
+        traces.append(encode(_told(trace, result, brief)))
+        size += len(traces[-1])
+        if size > MOST_TRACED_BYTES:
+            raise Refused(400, f"The explanation is too long: {REMEDY}")
+        if clock() > end:
+            raise Refused(400, f"The explanation takes too long: {REMEDY}")
+        if result is not None:
+            results[key] = result
+    return traces, results
 
 
 def _matcher() -> Callable[[str, str], bool]:
@@ -142,11 +179,15 @@ def _matcher() -> Callable[[str, str], bool]:
     return match
 
 
-def _told(trace: Trace, results: Mapping[str, Result]) -> Trace:
-    """Return a trace with the variant that came out, and with its segments' names."""
+def _told(trace: Trace, result: Result | None, brief: Brief) -> Trace:
+    """Return a trace with the variant that came out, its segments' names, and values in short."""
     for step in trace["steps"]:
         step["segment"] = step.get("segmentMetadata", {}).get("segmentName")
-    result = results.get(trace["flagKey"])
+        for test in chain.from_iterable(step.get("conditionResult", ())):
+            if "propValue" in test:
+                test["propValue"] = brief(test["propValue"])
+        if "bucketing" in step:
+            step["bucketing"]["value"] = brief(step["bucketing"]["value"])
     return trace if result is None else trace | {"variant": result.variant.key}
 
 

@@ -108,4 +108,6 @@ def _more(count: int) -> Change:
 
 def _entry(snapshot: Snapshot, change: Change) -> Entry:
     deployment = snapshot.deployment
-    return Entry(snapshot.changed_at, deployment.label, snapshot.source, deployment.key, change)
+    # What was carried here changed here later than Amplitude changed it.
+    at = tasks.wall_clock() if snapshot.source == "offline" else snapshot.changed_at
+    return Entry(at, deployment.label, snapshot.source, deployment.key, change)

@@ -17,7 +17,7 @@ from proxy.secret import Secret
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from proxy.metrics import Metrics
     from proxy.settings.schema import OperatorsPort
@@ -100,6 +100,9 @@ class Guard:
         headers = ask.headers
         if headers.get("Sec-Fetch-Site") == "cross-site" and not _opens_the_page(ask):
             return "cross_site"
+        # Browsers tell their site to hosts they trust alone, and their origin with every POST.
+        if ask.method == "POST" and "Origin" in headers and not _is_json(headers):
+            return "cross_site"
         if not self._wants_credential:
             # Who asks for another name may be a page whose own name was made to lead here.
             foreign = self._is_local and not is_own_name(headers.get("Host", "localhost"))
@@ -153,6 +156,12 @@ def _opens_the_page(ask: Ask) -> bool:
         and ask.headers.get("Sec-Fetch-Mode") == "navigate"
         and ask.headers.get("Sec-Fetch-Dest") == "document"
     )
+
+
+def _is_json(headers: Mapping[str, str]) -> bool:
+    """Tell whether a body is JSON: no page of another origin can say so without being let."""
+    kind = headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower() == "application/json"
 
 
 def is_own_name(host: str) -> bool:

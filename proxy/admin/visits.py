@@ -119,7 +119,8 @@ class Visits(web.Server):
     def __init__(
         self, answer: Answer, *, most: int = MOST_VISITS, most_seconds: float = MOST_SECONDS
     ) -> None:
-        super().__init__(self._answered, request_factory=_request)
+        # Nobody works, or waits to, for who has left.
+        super().__init__(self._answered, request_factory=_request, handler_cancellation=True)
         self._answer = answer
         self._most = most
         self._most_seconds = most_seconds
@@ -141,11 +142,12 @@ class Visits(web.Server):
 
     def enter(self, visit: Visit) -> None:
         """Take a connection in, and let another go if that makes too many."""
-        self._open[visit] = None
-        if len(self._open) > self._most:
+        # Who comes is not yet among them: it asks nothing so far, yet others are here for longer.
+        if len(self._open) >= self._most:
             longest = self._longest()
             self.leave(longest)
             longest.end()
+        self._open[visit] = None
 
     def leave(self, visit: Visit) -> None:
         """Forget a connection."""

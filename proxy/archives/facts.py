@@ -23,6 +23,7 @@ MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 FOLDER: Final = "files/"
 MOST_MANIFEST: Final = 1 << 26
+MOST_SIZE: Final = 1 << 62
 SIGNATURE_SIZE: Final = 8 + 16 + 1 + 2 * SIGNATURE_BYTES + 1
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _NAME: Final = re.compile("[0-9a-f]{32}")
@@ -131,7 +132,7 @@ def _is_sound(member: Member) -> bool:
     digests = member.sha256, member.plain_sha256
     if not all(_DIGEST.fullmatch(digest) for digest in digests):
         return False
-    if min(member.size, member.plain_size) < 0:
+    if not all(0 <= size <= MOST_SIZE for size in (member.size, member.plain_size)):
         return False
     same = (member.size, member.sha256) == (member.plain_size, member.plain_sha256)
     return member.packed or same

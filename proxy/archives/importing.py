@@ -37,12 +37,14 @@ class Terms(NamedTuple):
     """On which terms an archive is let in.
 
     `trusted` None takes whoever signed it; `most_bytes` bounds what it unpacks to; with `force`
-    it may be older than what is there, or empty.
+    it may be older than what is there, or empty. Of the deployments that are `wanted`, by the hash
+    of the key, one must be in it; None wants none.
     """
 
     trusted: Trusted | None
     most_bytes: int = MOST_BYTES
     force: bool = False
+    wanted: frozenset[str] | None = None
 
 
 class Outcome(NamedTuple):
@@ -57,7 +59,9 @@ class Outcome(NamedTuple):
     problems: int
 
 
-def import_archive(path: Path, directory: Path, terms: Terms, now: float) -> Outcome:
+def import_archive(
+    path: Path, directory: Path, terms: Terms, now: float, disk: Disk | None = None
+) -> Outcome:
     """Let a data directory hold the flags and cohorts of an archive, in one step.
 
     Lists of deployments stay, as they hold keys and archives do not. Raises `ArchiveError`, also
@@ -65,16 +69,15 @@ def import_archive(path: Path, directory: Path, terms: Terms, now: float) -> Out
     """
     try:
         with path.open("rb") as file:
-            return _into(file, directory, terms, now)
+            return _into(file, directory, terms, now, disk or Disk())
     except OSError as error:
         raise ArchiveError(UNREADABLE, f"cannot read {path}: {error.strerror}") from None
 
 
-def _into(file: BinaryIO, directory: Path, terms: Terms, now: float) -> Outcome:
+def _into(file: BinaryIO, directory: Path, terms: Terms, now: float, disk: Disk) -> Outcome:
     reading = Reading(file)
     # Nothing is made on the disk for an archive that nobody trusts.
     facts, signer = begin(reading, terms.trusted)
-    disk = Disk()
     writer = Writer(directory.absolute(), disk)
     try:
         found = writer.acquire()
@@ -83,7 +86,7 @@ def _into(file: BinaryIO, directory: Path, terms: Terms, now: float) -> Outcome:
     staging = _Staging(writer, disk, found)
     try:
         _check_terms(facts, found, terms)
-        _check_room(facts, writer, disk)
+        staging.check_room(facts)
         entries = staging.unpack(facts, reading)
         reading.finish()
         entries[IMPORTED] = _imported(facts, signer)
@@ -110,6 +113,15 @@ class _Staging:
         self._made: list[str] = []
         files = (file for one in found.usable.values() for file in one.files.values())
         self._there = {(file.sha256, file.size): file for file in files}
+
+    def check_room(self, facts: Facts) -> None:
+        """Return if what is not there yet may fit on the disk; raise `ArchiveError` if not."""
+        plain = {(member.plain_sha256, member.plain_size) for member in facts.members()}
+        needed = sum(size for _, size in plain - self._there.keys())
+        free = self._disk.free(self._inside)
+        if free < needed:
+            text = f"it unpacks to {needed} more bytes, and {free} are free"
+            raise ArchiveError(NO_ROOM, text)
 
     def unpack(self, facts: Facts, reading: Reading) -> dict[Key, Entry]:
         """Return the records, their files checked; raises `ArchiveError`."""
@@ -198,15 +210,22 @@ class _Checked:
                 piece = self._inflater.unconsumed_tail
         except zlib.error:
             raise ArchiveError(DAMAGED, "a file in it cannot be unpacked") from None
+        # It would be kept in memory, all of it.
+        if self._inflater.unused_data:
+            raise ArchiveError(DAMAGED, "something follows the end of a file in it")
 
 
 def _check_terms(facts: Facts, found: Found, terms: Terms) -> None:
     if facts.plain_bytes > terms.most_bytes:
         text = f"it unpacks to {facts.plain_bytes} bytes, and at most {terms.most_bytes} are taken"
         raise ArchiveError(TOO_LARGE, text)
+    flags = {record.id for record in facts.records if record.kind == FLAGS}
+    # The file of another site: what is there is of more use.
+    if terms.wanted is not None and terms.wanted.isdisjoint(flags):
+        raise ArchiveError(EMPTY, "it holds the flags of no deployment that is served")
     if terms.force:
         return
-    if not any(record.kind == FLAGS for record in facts.records):
+    if not flags:
         raise ArchiveError(EMPTY, "it holds the flags of no deployment")
     last = imported(found.usable)
     there = max(meaning.as_of(found.usable), 0.0 if last is None else last.as_of)
@@ -214,13 +233,6 @@ def _check_terms(facts: Facts, found: Found, terms: Terms) -> None:
     if (facts.as_of, facts.made_at) < (there, made_at):
         seconds = there - facts.as_of or made_at - facts.made_at
         raise ArchiveError(OLDER, f"it is {seconds:.0f} s older than what is there")
-
-
-def _check_room(facts: Facts, writer: Writer, disk: Disk) -> None:
-    free = disk.free(writer.directory.files)
-    if free < facts.plain_bytes:
-        text = f"it unpacks to {facts.plain_bytes} bytes, and {free} are free"
-        raise ArchiveError(NO_ROOM, text)
 
 
 def _kept(found: Found) -> dict[Key, Entry]:

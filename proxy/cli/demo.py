@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import shlex
 import signal
 import sys
 import threading
@@ -118,21 +119,29 @@ def welcome(demo: Demo, port: int) -> str:
         [
             *lines,
             f"  the proxy           {proxy}  (point an SDK's serverUrl here)",
-            f"  for operators       {operators}  (the status page; /metrics, /readyz)",
+            f"  for operators       {operators}  (the status page, with a playground)",
             f"  deployment keys     {SERVER_KEY} and {CLIENT_KEY}",
             f"  for a web page      {proxy}/script/{CLIENT_KEY}.experiment.js",
             "",
             "  Try, in another terminal: the variants of a user, what the sandbox heard of it,",
-            "  and how the proxy is doing.",
+            "  and how the proxy is doing. The page for operators says why a user gets a variant.",
             "",
             f"  curl -sS -H 'Authorization: Api-Key {SERVER_KEY}' {user} {proxy}/sdk/v2/vardata",
             f"  curl -sS {sandbox}/events",
-            f"  curl -sS {operators}/status",
+            f"  {_ourselves()} status --url {operators}",
             "",
             "  Ctrl-C stops both.",
             "",
         ]
     )
+
+
+def _ourselves() -> str:
+    """Return the command that this program was started by."""
+    program = sys.argv[0]
+    if Path(program).name == "evaluation-proxy":
+        return shlex.quote(program)
+    return f"{shlex.quote(sys.executable)} -m proxy"
 
 
 class SandboxThread:

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
+from proxy.cli.terminal import harmless
+
 YES, NO = "yes", "no"
 EVERYBODY = "(no conditions: everybody)"
 
 
 def draw(traces: Iterable[Mapping[str, Any]], variants: Mapping[str, str]) -> str:
     """Return the traces as text, one paragraph a flag; `variants` maps flag key to variant key."""
-    return "\n\n".join("\n".join(_flag(trace, variants)) for trace in traces)
+    return "\n\n".join("\n".join(map(harmless, _flag(trace, variants))) for trace in traces)
 
 
 def _flag(trace: Mapping[str, Any], variants: Mapping[str, str]) -> Iterator[str]:

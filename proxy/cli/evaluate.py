@@ -10,6 +10,7 @@ import msgspec
 
 from proxy.cli.drawing import draw, json_text
 from proxy.cli.lines import result_object
+from proxy.cli.terminal import harmless_json
 from proxy.evaluation.deployment import CompiledDeployment, compile_deployment
 from proxy.evaluation.interpreter import interpret_with_trace
 from proxy.evaluation.patterns.pattern import Pattern, compile_pattern
@@ -55,16 +56,20 @@ def evaluate(
     """Return what to print: the variants, and with `explain` what led to them."""
     variants = result_object(deployment, user, flag_keys)
     if not explain:
-        return msgspec.json.format(variants).decode()
+        return _readable(variants)
     results, traces = interpret_with_trace(
         deployment.flags, user, flag_keys, match=_match, bucketing=True
     )
     if as_json:
         both = {"variants": msgspec.Raw(variants), "traces": traces}
-        return msgspec.json.format(json_text(both)).decode()
+        return _readable(json_text(both))
     keys = {flag_key: result.variant.key for flag_key, result in results.items()}
     drawn = draw(traces.values(), keys)
-    return f"{msgspec.json.format(variants).decode()}\n\n{drawn}"
+    return f"{_readable(variants)}\n\n{drawn}"
+
+
+def _readable(json: bytes) -> str:
+    return harmless_json(msgspec.json.format(json).decode())
 
 
 def _match(pattern: str, text: str) -> bool:

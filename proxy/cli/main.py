@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from proxy.cli.lines import Lines
 from proxy.cli.probe import own_url, probe
 from proxy.cli.snapshot_options import add_snapshot
 from proxy.cli.status import Look, add_status, login_of, show, target
+from proxy.cli.terminal import harmless
 from proxy.errors import SettingsError
 from proxy.secret import Secret
 from proxy.settings.load import load, load_operators_port
@@ -34,6 +36,15 @@ VARIABLES = {
     "unsigned": "AMPLITUDE_OFFLINE_UNSIGNED",
 }
 """Options that stand for settings: they win over the file and the environment."""
+
+CHOSEN = (
+    ("metrics", "bearerToken"),
+    ("metrics", "basicPassword"),
+    ("redis", "uri"),
+    ("redis", "readOnlyUri"),
+    ("otel", "headers"),
+)
+"""Secrets that people may have thought up: from a hash of such a one it could be guessed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # One that comes before the proxy can follow it must not end it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     source = Source(_environ(options), options.config)
     settings = source.load()
     logs.configure(level=settings.log.level, style=settings.log.format)
@@ -68,7 +81,10 @@ def _check(options: argparse.Namespace) -> int:
     for notice in settings.notices:
         _print(f"note: {notice}")
     _print("ok; the settings in force:")
-    _print(yaml.safe_dump(msgspec.to_builtins(settings, enc_hook=_hide), sort_keys=False).rstrip())
+    told = msgspec.to_builtins(settings, enc_hook=_hide)
+    for part, name in CHOSEN:
+        told[part][name] = told[part][name] and "(secret)"
+    _print(yaml.safe_dump(told, sort_keys=False).rstrip())
     return DONE
 
 
@@ -96,11 +112,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise InputMistake("evaluate needs --flags and --user (or --lines)")
     deployment = read_flags(options.flags)
     for problem in deployment.problems:
-        sys.stderr.write(f"left out {problem.flag_key}: {problem.reason}\n")
+        sys.stderr.write(harmless(f"left out {problem.flag_key}: {problem.reason}") + "\n")
     keys = tuple(key for name in (options.flag_keys or "").split(",") if (key := name.strip()))
     for key in keys:
         if key not in deployment.flags:
-            sys.stderr.write(f"there is no flag {key}\n")
+            sys.stderr.write(harmless(f"there is no flag {key}") + "\n")
     user = read_user(options.user)
     _print(evaluate(deployment, user, keys, explain=options.explain, as_json=options.json))
     return DONE

@@ -76,7 +76,7 @@ def _inspect(options: argparse.Namespace) -> int:
         found = {"signer": signer, "verified": verified, "facts": facts}
         _print(msgspec.json.format(msgspec.json.encode(found)).decode())
         return DONE
-    _print(f"made        {_at(facts.made_at)} by {facts.program}, id {facts.id}")
+    _print(f"made        {_at(facts.made_at)} by {_clean(facts.program)}, id {_clean(facts.id)}")
     _print(f"as of       {_at(facts.as_of)} (Amplitude's last word)")
     _print(f"signed by   {signer}{', verified' if verified else ', NOT verified: no --verify-key'}")
     _print(f"unpacks to  {facts.plain_bytes} bytes")
@@ -103,13 +103,13 @@ def _rows(facts: Facts) -> list[str]:
         if record.kind == COHORTS:
             cohort = msgspec.json.decode(record.meta, type=KeptCohort)
             what = f"{cohort.cohort_id}, {cohort.size} members, of type {cohort.group_type}"
-            rows.append(f"cohort      {_clean(what)}, as of {_at(cohort.confirmed_at)}")
+            rows.append(_clean(f"cohort      {what}, as of {_at(cohort.confirmed_at)}"))
         else:
             flags = msgspec.json.decode(record.meta, type=FlagsMeta)
-            name = f" ({_clean(names[record.id])})" if record.id in names else ""
+            name = f" ({names[record.id]})" if record.id in names else ""
             size = record.files[BODY].plain_size
             what = f"{record.id}{name}, version {flags.version}, {size} bytes"
-            rows.append(f"deployment  {what}, as of {_at(flags.confirmed_at)}")
+            rows.append(_clean(f"deployment  {what}, as of {_at(flags.confirmed_at)}"))
     return rows
 
 

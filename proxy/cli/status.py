@@ -18,7 +18,7 @@ from proxy.cli.evaluate import InputMistake
 from proxy.cli.exits import DIED, DONE, NO_ANSWER
 from proxy.cli.seen import Changes, Readiness, Seen, Status, Traffic
 from proxy.cli.sheet import sheet
-from proxy.cli.terminal import Terminal, harmless
+from proxy.cli.terminal import Terminal, escaped, harmless
 from proxy.cli.verdict import Verdict, judge
 
 MOST_BYTES: Final = 64 * 1_048_576
@@ -173,12 +173,7 @@ def json_line(value: Any, *, indented: bool = False) -> str:
     """Return a value as JSON in ASCII: no text in it can steer a terminal."""
     encoded = msgspec.json.encode(value)
     text = (msgspec.json.format(encoded, indent=2) if indented else encoded).decode()
-    return re.sub(r"[^\n -~]", lambda found: _escaped(found[0]), text)
-
-
-def _escaped(character: str) -> str:
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return re.sub(r"[^\n -~]", lambda found: escaped(found[0]), text)
 
 
 def _terminal(look: Look) -> Terminal:

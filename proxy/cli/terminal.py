@@ -19,6 +19,7 @@ CODES: Final[dict[Tone, str]] = {
 }
 INDENT: Final = "  "
 LEAST_COLUMN: Final = 6
+MOST_SECONDS: Final = 1e12
 IN_ASCII: Final = str.maketrans(
     {
         "\N{EN DASH}": "-",
@@ -37,6 +38,17 @@ ASCII_BARS: Final = "_.:-=+*#"
 def harmless(text: str) -> str:
     """Return the text with every character that could steer a terminal, or hide, replaced."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def escaped(character: str) -> str:
+    """Return a character as JSON may write it in ASCII."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def harmless_json(text: str) -> str:
+    """Return JSON that means the same, with every character that could steer a terminal escaped."""
+    return "".join(each if each.isprintable() or each == "\n" else escaped(each) for each in text)
 
 
 def columns_of(text: str) -> int:
@@ -158,7 +170,8 @@ class Terminal:
 
 def span(seconds: float) -> str:
     """Return a span of time in words of a few letters, as in `3 min`."""
-    whole = int(max(seconds, 0.0))
+    # Another's clock may be anywhere; what is no number counts as none.
+    whole = int(min(max(0.0, seconds), MOST_SECONDS))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -5,6 +5,7 @@ The bounds are those of the alerts in `config/alerts.yaml`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from statistics import median
 from typing import Final
@@ -145,6 +146,8 @@ def _notes(status: Status) -> Iterator[str]:
             yield f"{project.project}: {project.trouble}"
     for deployment in status.deployments:
         yield from _about_flags(deployment)
+    for cohorts in status.cohorts:
+        yield from _about_cohorts(cohorts)
     for lane in status.events:
         if lane.failures_in_a_row:
             said = f": {lane.last_answer.said}" if lane.last_answer else ""
@@ -157,10 +160,19 @@ def _about_flags(deployment: Deployment) -> Iterator[str]:
     name = deployment.deployment
     if deployment.trouble and not is_late(deployment):
         yield f"{name}: {deployment.trouble}"
+    if not deployment.flags and not deployment.left_out and deployment.age_seconds is not None:
+        yield f"{name}: no flags: none are deployed to it in Amplitude"
     for waiting in deployment.waiting:
         yield f"{name}: {waiting.flag} waits for {', '.join(waiting.cohorts)}"
     for broken in deployment.broken_patterns:
         yield f"{name}: {broken.flag}: {broken.reason}"
+
+
+def _about_cohorts(cohorts: Cohorts) -> Iterator[str]:
+    """Tell each trouble once, however many cohorts have it."""
+    troubles = Counter(cohort.trouble for cohort in cohorts.cohorts if cohort.trouble)
+    for trouble, number in troubles.items():
+        yield f"{cohorts.project}: {_count(number, 'cohort')}: {trouble.removeprefix('cohort: ')}"
 
 
 def _count(number: int, what: str) -> str:

@@ -6,7 +6,7 @@ nothing with the compiler beyond reading values and hashing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from proxy.evaluation.bucketing import bucket_trace, choose
@@ -53,15 +53,32 @@ def interpret_with_trace(
     """
     results: dict[str, Result] = {}
     traces: dict[str, Trace] = {}
+    for key, result, trace in interpretations(
+        flags, user, flag_keys, match=match, bucketing=bucketing
+    ):
+        traces[key] = trace
+        if result is not None:
+            results[key] = result
+    return results, traces
+
+
+def interpretations(
+    flags: Mapping[str, Flag],
+    user: Mapping[str, Any],
+    flag_keys: Sequence[str] = (),
+    *,
+    match: PatternMatcher,
+    bucketing: bool = False,
+) -> Iterator[tuple[str, Result | None, Trace]]:
+    """Give what `interpret_with_trace` gives one flag at a time: key, result and trace."""
     selectable_results: dict[str, Any] = {}
     target = {"context": evaluation_context(plain(user)), "result": selectable_results}
     for flag in order(flags, flag_keys, lambda flag: flag.dependencies):
         result, trace = _evaluate(flag, target, match)
-        traces[flag.key] = _with_bucketing(flag, trace, target) if bucketing else trace
+        told = _with_bucketing(flag, trace, target) if bucketing else trace
         if result is not None:
-            results[flag.key] = result
             selectable_results[flag.key] = selectable(result)
-    return results, traces
+        yield flag.key, result, told
 
 
 def _evaluate(

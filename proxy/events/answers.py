@@ -80,6 +80,8 @@ def judge(receipt: Receipt | None, batch: Sequence[bytes], rest_seconds: float) 
     if 400 <= status <= 499 and status not in TEMPORARY:
         return _client_error(receipt, batch, rest_seconds)
     why, patience = f"answered {status}", receipt.retry_after or 0.0
+    if 200 <= status <= 299:
+        why += " with a web page: something on the way answers in Amplitude's place"
     return Verdict(why=why, resent=everything, slower=True, wait=patience)
 
 

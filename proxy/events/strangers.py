@@ -22,8 +22,11 @@ class Strangers:
         self._tallies: dict[str, Tally] = {}
 
     def adopt(self, label: str) -> None:
-        """Take note that a project is configured: it is no stranger."""
+        """Take note that a project is configured: it is no stranger, and shown under its name."""
         self._configured.add(label)
+        if self._tallies.pop(label, None) is not None:
+            self._metrics.events_pending.remove(label)
+            self._metrics.events_pending_bytes.remove(label)
 
     def lose(self, label: str, reason: str, slips: Sequence[Slip]) -> None:
         """Count events of a project that are lost for good."""

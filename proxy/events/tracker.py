@@ -219,11 +219,15 @@ class Tracker:
         """Bring the metrics up to date; the loop does it each second, a scrape may do it too."""
         self._spool.measure()
         self._sieve.sift()
+        senders: dict[str, list[Sender]] = {}
         for label, _, _, tally, sender in self._projects:
             tally.measure()
-            self._metrics.events_pending.labels(label).set(len(sender))
-            self._metrics.events_pending_bytes.labels(label).set(sender.size)
-            self._metrics.events_oldest_age.labels(label).set(sender.oldest_age())
+            # With another API key a project is another one, under the same name.
+            senders.setdefault(label, []).append(sender)
+        for label, same in senders.items():
+            self._metrics.events_pending.labels(label).set(sum(map(len, same)))
+            self._metrics.events_pending_bytes.labels(label).set(sum(one.size for one in same))
+            self._metrics.events_oldest_age.labels(label).set(max(o.oldest_age() for o in same))
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each project what waits, what was answered last, and all counts."""

@@ -74,6 +74,9 @@ class Keeping:
         self._means.timings = timings_of(settings)
         self._workshop.timings = cohort_timings_of(settings)
         self._workshop.max_size = settings.max_cohort_size
+        for index in self._cohorts.keys() - projects.keys():
+            # First: a new project may be shown under the same name.
+            self._cohorts[index].close()
         for index, project in projects.items():
             cohorts = self._cohorts.get(index)
             if cohorts is None:
@@ -85,7 +88,7 @@ class Keeping:
     async def settle(self) -> None:
         """End the sync of projects that are served no more, and begin that of new ones."""
         for index in await self.syncer.settle():
-            self._cohorts.pop(index).close()
+            del self._cohorts[index]
             self.shelf.clear(index)
 
     def _furnished(self, settings: Settings, client: UpstreamClient, metrics: Metrics) -> Workshop:

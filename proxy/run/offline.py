@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from proxy import tasks
 from proxy.errors import ArchiveError, SettingsError
-from proxy.settings.offline import kind_of
+from proxy.settings.offline import FOLDER, kind_of
 from proxy.store.loading import MANIFEST
 from proxy.store.workspace import Workspace
 from proxy.sync.offline import Supply
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from proxy.settings.schema import Project, Settings
 
     Refresh = Callable[[Path, Path], None]
-
-FOLDER: Final = "offline"
 
 
 class OfflineSupply(NamedTuple):
@@ -72,7 +70,7 @@ def offline_supply(settings: Settings, served: Callable[[], Sequence[Project]]) 
             raise SettingsError(["configuration.offline.path: no place takes temporary files"])
         directory = private.path / FOLDER
     if kind == "snapshot":
-        refresh, signers = _snapshot(offline)
+        refresh, signers = _snapshot(offline, served)
     else:
         refresh, signers = _flags(served), None
     again = partial(refresh, path, directory)
@@ -80,7 +78,9 @@ def offline_supply(settings: Settings, served: Callable[[], Sequence[Project]]) 
     return OfflineSupply(supply, private.remove)
 
 
-def _snapshot(offline: Offline) -> tuple[Refresh, frozenset[str] | None]:
+def _snapshot(
+    offline: Offline, served: Callable[[], Sequence[Project]]
+) -> tuple[Refresh, frozenset[str] | None]:
     # It brings a library that takes a while to load, and few need it.
     from proxy.archives.importing import Terms, import_archive  # noqa: PLC0415
     from proxy.archives.keys import read_trusted  # noqa: PLC0415
@@ -95,7 +95,9 @@ def _snapshot(offline: Offline) -> tuple[Refresh, frozenset[str] | None]:
     terms = Terms(trusted, offline.max_bytes, force=offline.allow_older)
 
     def refresh(path: Path, directory: Path) -> None:
-        import_archive(path, directory, terms, tasks.wall_clock())
+        _check_regular(path)
+        wanted = frozenset(key.label for one in served() for key in one.deployment_keys)
+        import_archive(path, directory, terms._replace(wanted=wanted), tasks.wall_clock())
 
     return refresh, None if trusted is None else frozenset(trusted.fingerprints)
 
@@ -103,4 +105,14 @@ def _snapshot(offline: Offline) -> tuple[Refresh, frozenset[str] | None]:
 def _flags(served: Callable[[], Sequence[Project]]) -> Refresh:
     from proxy.archives.plain import import_flags  # noqa: PLC0415
 
-    return lambda path, directory: import_flags(served(), path, directory)
+    def refresh(path: Path, directory: Path) -> None:
+        _check_regular(path)
+        import_flags(served(), path, directory)
+
+    return refresh
+
+
+def _check_regular(path: Path) -> None:
+    # A pipe would keep its reader, and the end of the process with it, waiting for a writer.
+    if not path.is_file():
+        raise ArchiveError("unreadable", f"{path} is no file")

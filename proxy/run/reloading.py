@@ -51,6 +51,7 @@ class Reloader:
         self._hash = ""
         self._loaded_at = 0.0
         self._last: dict[str, Any] | None = None
+        self._is_torn = False
         self._seen = self._done = {} if source is None else source.read
         self._take(settings)
 
@@ -91,12 +92,16 @@ class Reloader:
 
     async def _attempt(self, source: Source, apply: Apply, why: str) -> None:
         """Read the files, and put in force what they say if all of it can be."""
-        found = Changes()
+        found, is_news = Changes(), self._is_torn
         try:
             settings = await tasks.in_thread(source.load_again)
             found = changes(self.settings, settings)
-            if found.changed and not found.refused:
+            is_news = is_news or bool(found.changed)
+            if is_news and not found.refused:
+                # If it breaks off, nobody knows what is in force: then even the old is news.
+                self._is_torn = True
                 await apply(settings)
+                self._is_torn = False
         except SettingsError as error:
             self._conclude("refused", why, mistakes=error.mistakes)
         except Exception as error:
@@ -110,7 +115,7 @@ class Reloader:
                     if notice not in self.settings.notices:
                         log.warning("note on the configuration", note=notice)
                 self._take(settings)
-                self._conclude("applied" if found.changed else "unchanged", why, found.changed)
+                self._conclude("applied" if is_news else "unchanged", why, found.changed)
         self._seen = self._done = source.read
 
     def _take(self, settings: Settings) -> None:
@@ -151,6 +156,8 @@ def hangups_to(reloader: Reloader) -> Iterator[None]:
     """Let SIGHUP read the configuration again until the block is left."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    # Now what came during the start is heard.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield
     finally:

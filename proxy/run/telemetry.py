@@ -13,7 +13,7 @@ import aiohttp
 
 from proxy import __version__, logs, tasks
 from proxy.errors import SettingsError
-from proxy.settings.otel import OtelError, context_of, headers_of, pairs_of
+from proxy.settings.otel import SERVICE_NAME, OtelError, context_of, headers_of, pairs_of
 from proxy.telemetry.calls import Calls
 from proxy.telemetry.collector import Collector, Terms
 from proxy.telemetry.exporting import Readings, Spans
@@ -164,7 +164,7 @@ class _Made:
 def described(otel: Otel) -> dict[str, str]:
     """Return what is said of this process with all that is sent; what is configured wins."""
     return {
-        "service.name": otel.service_name,
+        SERVICE_NAME: otel.service_name,
         "service.version": __version__,
         # Without it the counters of several instances would be taken for one that jumps.
         "service.instance.id": str(uuid.uuid4()),

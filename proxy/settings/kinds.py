@@ -29,7 +29,7 @@ REDIS_URI_FORM: dict[str, Any] = {
 # Why some settings are without effect.
 LOGGED_ANYWAY = "failures are logged when they begin and end, whatever it says"
 EXPOSURES_ALONGSIDE = "exposures travel with assignments, as `assignment.useBatchMode` says"
-NO_REDIS = "this version keeps everything in its own process"
+NO_REDIS = "this version keeps everything in its own process, and across restarts in `dataDir`"
 
 
 def setting(meaning: str, *, ge: int | None = None, le: int | None = None, **extra: Any) -> Meta:

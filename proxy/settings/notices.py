@@ -33,18 +33,28 @@ def notices_of_configuration(
 
 
 def _notices_of_offline(configuration: Configuration, layer: Layer) -> list[str]:
-    """Name the settings that would have Amplitude asked."""
-    if not configuration.offline.is_on:
-        return []
+    """Name the settings that would have Amplitude asked, and those that verify nothing."""
+    offline = configuration.offline
+    given = {
+        ("offline", "verifyKeyFile"): offline.verify_key_file is not None,
+        ("offline", "unsigned"): offline.unsigned,
+    }
+    if not offline.is_on:
+        why = "without effect: Amplitude is asked, as `offline.path` is not set"
+        return [f"{layer[path].where}: {why}" for path, is_given in given.items() if is_given]
     asking = {
         ("remoteEvaluation", "mode"): configuration.remote_evaluation.mode != "off",
         ("webExperiment", "mode"): configuration.web_experiment.mode == "forward",
     }
-    return [
+    notices = [
         f"{layer[path].where}: without effect: Amplitude is not asked, as `offline.path` is set"
         for path, is_on in asking.items()
         if is_on
     ]
+    if all(given.values()):
+        where = layer["offline", "unsigned"].where
+        notices.append(f"{where}: snapshots are taken whoever signed them; no key is looked at")
+    return notices
 
 
 def notices_of_documents(configuration: Document, projects: Document) -> list[str]:

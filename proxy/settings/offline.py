@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -11,6 +12,8 @@ from proxy.settings.kinds import interval, setting
 
 Kind = Literal["directory", "snapshot", "flags"]
 FLAG_FILES: Final = (".json", ".yaml", ".yml")
+FOLDER: Final = "offline"
+"""Where in `dataDir` a snapshot is unpacked."""
 
 
 class Offline(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -72,7 +75,7 @@ def check_offline(offline: Offline, data_dir: str | None) -> None:
     """Return if it can be tried; raises OfflineError with the setting at fault."""
     if offline.path is None:
         return
-    if not Path(offline.path).exists():
+    if not _can_be_served(offline.path, data_dir):
         raise OfflineError("path", "there is nothing at this path")
     if offline.events == "keep" and data_dir is None:
         raise OfflineError("events", "expected `dataDir`, where events can wait, got none")
@@ -85,3 +88,13 @@ def check_offline(offline: Offline, data_dir: str | None) -> None:
         Path(offline.verify_key_file).read_bytes()
     except OSError as error:
         raise OfflineError("verifyKeyFile", f"cannot be read: {error.strerror}") from None
+
+
+def _can_be_served(path: str, data_dir: str | None) -> bool:
+    """Tell whether something is there, or was and is unpacked still."""
+    unpacked = None if data_dir is None else Path(data_dir, FOLDER)
+    with suppress(OSError):
+        if Path(path).exists():
+            return True
+        return unpacked is not None and kind_of(path) == "snapshot" and unpacked.is_dir()
+    return False

@@ -18,7 +18,7 @@ STANDARD: Final = "OTEL_"
 """What the names of the standard variables begin with; other programs are told by them, too."""
 PATH: Final = ("otel", "enabled")
 PARTS: Final = "opentelemetry.proto"
-INSTALL: Final = "pip install 'evaluation-proxy[otel]'"
+INSTALL: Final = "pip install 'opentelemetry-proto>=1.30,<2'"
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 RATIO: Final[dict[str, Any]] = {
     "pattern": r"^(?:0(?:\.[0-9]{1,12})?|1(?:\.0{1,12})?)$",
@@ -30,6 +30,10 @@ PAIR: Final[dict[str, Any]] = {
 }
 HEADERS_FORM: Final = "pairs such as api-key=abc, commas between them, values percent-encoded"
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+OURS: Final = frozenset({"content-encoding", "content-length", "content-type", "transfer-encoding"})
+"""Headers that say what is sent; with others than ours no collector could read it."""
+SERVICE: Final = "evaluation-proxy"
+SERVICE_NAME: Final = "service.name"
 
 
 def standard(name: str) -> dict[str, Any]:
@@ -144,7 +148,7 @@ class Otel(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     service_name: Annotated[
         str, setting("What this service is called there.", **standard("SERVICE_NAME"))
-    ] = "evaluation-proxy"
+    ] = SERVICE
     resource_attributes: Annotated[
         tuple[str, ...],
         setting(
@@ -190,14 +194,20 @@ def headers_of(otel: Otel) -> dict[str, str]:
         name, mark, value = (unquote(part.strip()) for part in pair.partition("="))
         if not (mark and TOKEN.fullmatch(name) and value.isascii() and value.isprintable()):
             raise OtelError("headers", f"expected {HEADERS_FORM}")
+        if name.lower() in OURS:
+            raise OtelError("headers", f"expected none of {', '.join(sorted(OURS))}")
         headers[name] = value
     return headers
 
 
 def pairs_of(otel: Otel) -> dict[str, str]:
-    """Return what else is said of this service."""
-    pairs = (pair.partition("=") for pair in otel.resource_attributes)
-    return {name: unquote(value) for name, _, value in pairs}
+    """Return what else is said of this service; the name set for it counts before one of these."""
+    parted = (pair.partition("=") for pair in otel.resource_attributes)
+    pairs = {name: unquote(value) for name, _, value in parted}
+    if otel.service_name != SERVICE:
+        # So the standard has it where both are given.
+        pairs.pop(SERVICE_NAME, None)
+    return pairs
 
 
 def context_of(otel: Otel) -> ssl.SSLContext:

@@ -16,6 +16,7 @@ from proxy.settings.reading import LARGEST_FILE_BYTES, printable, read_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from proxy.secret import Secret
     from proxy.settings.schema import Settings
 
 MISSING: Final = "missing"
@@ -83,7 +84,8 @@ class Source:
                 self._is_there = after[self.file] != MISSING
                 return settings
             self._files |= files
-        self.read = self.look()
+        # Whatever they hold once they rest, it was not read.
+        self.read = dict.fromkeys(self.look(), UNSETTLED)
         raise SettingsError([f"{printable(self.file)}: {UNSETTLED}"])
 
     def look(self) -> Digests:
@@ -127,5 +129,10 @@ def _digest(file: str) -> str:
 
 def hash_of(settings: Settings) -> str:
     """Return a short hash that is the same for the same settings, however they are written."""
-    told = {name: part for name, part in explain(settings).items() if name != "notices"}
+    told = {name: part for name, part in explain(settings, _digest_of).items() if name != "notices"}
     return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:HASH_LENGTH]
+
+
+def _digest_of(secret: Secret) -> str:
+    # Not the short hashes that are shown elsewhere: who knew them all but one could guess that.
+    return hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).hexdigest()

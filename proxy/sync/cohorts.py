@@ -23,6 +23,7 @@ from proxy.sync.schedule import Backoff, jittered
 from proxy.upstream.cohorts import Credentials
 
 LOOP: Final = "cohorts"
+LEAST_WAIT_SECONDS: Final = 0.001
 FIRST_LOADS, OTHERS = 0, 1
 """Ranks: a cohort that was never tried goes before all refreshes and further tries."""
 
@@ -103,7 +104,9 @@ class CohortsLoop:
         """Return as soon as nothing of `targets` is pending."""
         while pending := self.pending(targets):
             first = min(self._cohorts[target.cohort_id].since or 0.0 for target in pending)
-            await tasks.wait_for_event(self._news, first + self._timings.wait - _now())
+            left = first + self._timings.wait - _now()
+            # By an error of rounding, none may be left though the wait is not over.
+            await tasks.wait_for_event(self._news, max(left, LEAST_WAIT_SECONDS))
 
     def missing(self, targets: AbstractSet[Target]) -> dict[Target, str]:
         """Return those that cannot be looked up, each with a reason fit for operators."""

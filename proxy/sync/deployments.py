@@ -116,13 +116,19 @@ class DeploymentsLoop:
         """Ask once and return the pause until the next time."""
         counters = self._means.metrics.official
         counters["deployments_fetch"].inc()
+        key = self._management_key
         try:
-            listing = await list_deployments(self._means.client, self._management_key)
+            listing = await list_deployments(self._means.client, key)
         except UpstreamError as error:
             counters["deployments_fetch_failure"].inc()
+            if key != self._management_key:
+                return 0.0
             self._journal.failed(WHAT, error)
             return self._backoff.failed(error.retry_after)
         self._backoff.succeeded()
+        if key != self._management_key:
+            # What the key of before was told may be of another project.
+            return 0.0
         decided = plan(listing, self._roster.held, self.owner)
         await self._carry_out(decided)
         timings = self._means.timings
@@ -142,9 +148,12 @@ class DeploymentsLoop:
             self._roster.describe(deployment)
         self._roster.note_absences(decided.absences)
         for key in decided.go:
-            label = self._roster.held[key].deployment.label
+            held = self._roster.held.get(key)
+            # The operator may have taken or named it while another one went.
+            if held is None or held.fixed:
+                continue
             await self._roster.remove(key)
-            log.info("deployment went", deployment=label, project=self.owner.label)
+            log.info("deployment went", deployment=held.deployment.label, project=self.owner.label)
         for note in set(decided.notes) - set(self._notes):
             log.warning("deployments list passed over", project=self.owner.label, what=note)
         self._notes = decided.notes

@@ -207,14 +207,19 @@ class Offline:
                 done.append((desk, kept, compiled))
             elif whole:
                 raise Damaged(f"{desk.slot.deployment.label}: {why}")
+        if not done:
+            raise ArchiveError("empty", "it holds the flags of no deployment that is served")
         return done
 
     def _put_in_force(
         self, state: State, compiled: list[tuple[Desk, KeptFlags, CompiledDeployment | None]]
     ) -> bool:
         """Replace everything in one step; return whether something is new."""
+        served = {desk.key for desk, _, _ in compiled}
+        desks = [loop.desk for loop in self._roster.loops()]
+        absent = [desk for desk in desks if desk.key not in served]
         for cohorts in self._cohorts:
-            cohorts.take(state.cohorts.get(cohorts.record, {}))
+            cohorts.take(state.cohorts.get(cohorts.record, {}), {desk.key for desk in absent})
         name_all(self._roster, self._projects(), state)
         for desk, kept, new in compiled:
             if new is not None:
@@ -222,9 +227,7 @@ class Offline:
             else:
                 self._means.board.confirm(desk.key.reveal(), kept.confirmed_at)
         before, self._state = self._state, state
-        served = {desk.key for desk, _, _ in compiled}
-        desks = [loop.desk for loop in self._roster.loops()]
-        self._absent = [one.slot.deployment.label for one in desks if one.key not in served]
+        self._absent = [desk.slot.deployment.label for desk in absent]
         news = any(new is not None for _, _, new in compiled)
         return news or before is None or _versions(before) != _versions(state)
 

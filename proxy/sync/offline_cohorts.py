@@ -42,8 +42,14 @@ class OfflineCohorts:
         metrics.cohort_members.labels(label).set_function(self._members)
         metrics.cohort_oldest_age.labels(label).set_function(self._oldest_age)
 
-    def take(self, held: Mapping[str, HeldCohort]) -> None:
-        """Let these cohorts be in force, and no others."""
+    def take(self, held: Mapping[str, HeldCohort], absent: AbstractSet[Secret]) -> None:
+        """Let these cohorts be in force, and of others those that `absent` deployments need.
+
+        Their flags stay in force, and mean what they meant with their cohorts only.
+        """
+        needs = (self._needs.get(deployment, frozenset()) for deployment in absent)
+        needed = {target.cohort_id for targets in needs for target in targets}
+        held = {key: one for key, one in self.held.items() if key in needed} | dict(held)
         for cohort_id in self.held.keys() - held.keys():
             self._shelf.drop(self.index, cohort_id)
         for cohort_id, one in held.items():

@@ -32,12 +32,17 @@ class Roster:
         self._held: dict[Secret, Held] = {}
         self._loops: dict[Secret, FlagsLoop] = {}
         self._tasks: dict[Secret, asyncio.Task[None]] = {}
+        self._going: set[Secret] = set()
         self._running = False
 
     @property
     def held(self) -> Mapping[Secret, Held]:
         """All deployments, by key."""
         return self._held
+
+    def is_going(self, key: Secret) -> bool:
+        """Tell whether a deployment is being removed at the moment."""
+        return key in self._going
 
     def loops(self) -> list[FlagsLoop]:
         """Return the flags loops of all deployments."""
@@ -79,12 +84,20 @@ class Roster:
     async def remove(self, key: Secret) -> None:
         """Stop authorising a deployment at once, then end its loop and all that it left behind."""
         self.revoke([key])
-        if self._held.pop(key, None) is None:
+        loop = self._loops.get(key)
+        if loop is None:
             return
-        loop = self._loops.pop(key)
-        task = self._tasks.pop(key, None)
+        self._going.add(key)
+        task = self._tasks.get(key)
         if task is not None:
             await tasks.stop(task)
+        if self._loops.get(key) is not loop:
+            return
+        self._going.discard(key)
+        # Only now: until its gauges are gone, nobody else may be shown under its label.
+        del self._held[key], self._loops[key]
+        self._tasks.pop(key, None)
+        self.revoke([key])
         loop.desk.gauges.remove()
         loop.desk.cohorts.need(key, frozenset())
         self._means.store.forget(FLAGS, key.label)

@@ -59,7 +59,8 @@ class Syncer:
         self._running = False
         self._leaving: frozenset[Secret] = frozenset()
         for index, project in self._projects.items():
-            self._add_static(project, index)
+            for key in project.deployment_keys:
+                self._add_static(key, project, index)
             self._add_list(project, index)
         self._means.board.pending = not self.knows_all_deployments()
 
@@ -96,7 +97,12 @@ class Syncer:
         At once no key opens any more what is not served, and upstream is asked with new keys.
         """
         before, self._projects = self._projects, dict(projects)
-        self._leaving = frozenset(key for key, one in self._roster.held.items() if self._goes(one))
+        named = {key: at for at, project in projects.items() for key in project.deployment_keys}
+        self._leaving = frozenset(
+            key
+            for key, one in self._roster.held.items()
+            if self._goes(one, named.get(key, one.deployment.project_index))
+        )
         self._roster.revoke(self._leaving)
         for index in [index for index in self._lists if not self._is_listed(index)]:
             task = self._tasks.get(self._lists.pop(index))
@@ -107,9 +113,10 @@ class Syncer:
                 self._ask(project, index)
             elif index not in before or self._is_listed(index):
                 self._readiness.excuse(project.label)
+                self._loosen(project, index)
                 self._add_list(project, index)
-        moved = self._leaving & {key for one in projects.values() for key in one.deployment_keys}
-        self._means.board.pending = bool(moved) or not self.knows_all_deployments()
+        moved = bool(self._leaving & named.keys())
+        self._means.board.pending = moved or not self.knows_all_deployments()
 
     async def settle(self) -> list[int]:
         """End what is not served any more, then begin what is new; the rest goes on meanwhile.
@@ -121,7 +128,11 @@ class Syncer:
         await tasks.stop(*ended)
         await asyncio.gather(*(self._roster.remove(key) for key in self._leaving))
         for index, project in self._projects.items():
-            self._add_static(project, index)
+            for key in project.deployment_keys:
+                # A listing may have been quicker, to add it or to let it go.
+                while self._is_anothers(key, index) or self._roster.is_going(key):
+                    await self._roster.remove(key)
+                self._add_static(key, project, index)
         if self._running:
             self._start_missing()
         if self.offline is not None:
@@ -181,11 +192,11 @@ class Syncer:
                 return False
         return self._readiness.decide(known, standings) and self.restored.is_set()
 
-    def _goes(self, held: Held) -> bool:
-        """Tell whether a deployment is not served any more, as far as the settings say."""
+    def _goes(self, held: Held, named_by: int) -> bool:
+        """Tell whether a deployment is not served any more, or for the project that names it."""
         index = held.deployment.project_index
         project = self._projects.get(index)
-        if project is None:
+        if project is None or named_by != index:
             return True
         return held.deployment.key not in project.deployment_keys and not self._is_listed(index)
 
@@ -196,13 +207,20 @@ class Syncer:
     def _ask(self, project: Project, index: int) -> None:
         """Let a list go on with the key in force, at once if it has to decide about something."""
         assert project.management_key is not None
-        was_fixed = False
-        for key, held in [*self._roster.held.items()]:
-            if held.deployment.project_index == index and held.fixed:
-                fixed = key in project.deployment_keys
-                was_fixed = was_fixed or not fixed
-                self._roster.fix(key, fixed=fixed)
-        self._lists[index].use(project.management_key, at_once=was_fixed)
+        self._lists[index].use(project.management_key, at_once=self._loosen(project, index))
+
+    def _loosen(self, project: Project, index: int) -> bool:
+        """Let deployments that settings name no more stay only while listed; tell of any."""
+        loose = [
+            key
+            for key, held in self._roster.held.items()
+            if held.deployment.project_index == index
+            and held.fixed
+            and key not in project.deployment_keys
+        ]
+        for key in loose:
+            self._roster.fix(key, fixed=False)
+        return bool(loose)
 
     def _start_missing(self) -> None:
         for index in self._projects:
@@ -221,20 +239,22 @@ class Syncer:
             owner, project.management_key, self._roster, self._means, self._listed
         )
 
-    def _add_static(self, project: Project, index: int) -> None:
-        for key in project.deployment_keys:
-            held = self._roster.held.get(key)
-            if held is not None and held.deployment.project_index == index:
-                self._roster.fix(key, fixed=True)
-            elif held is None:
-                deployment = Deployment(
-                    key=key,
-                    label=key.label,
-                    project=project.label,
-                    project_index=index,
-                    type=deployment_type(key.reveal()),
-                )
-                self._roster.add(deployment, fixed=True)
+    def _is_anothers(self, key: Secret, index: int) -> bool:
+        held = self._roster.held.get(key)
+        return held is not None and held.deployment.project_index != index
+
+    def _add_static(self, key: Secret, project: Project, index: int) -> None:
+        if key in self._roster.held:
+            self._roster.fix(key, fixed=True)
+            return
+        deployment = Deployment(
+            key=key,
+            label=key.label,
+            project=project.label,
+            project_index=index,
+            type=deployment_type(key.reveal()),
+        )
+        self._roster.add(deployment, fixed=True)
 
     def _listed(self) -> None:
         self._means.board.pending = not self.knows_all_deployments()

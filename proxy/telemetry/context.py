@@ -46,9 +46,9 @@ def looks_unsampled(given: str) -> bool:
 
 
 def parent_of(headers: CIMultiDictProxy[str], given: str) -> Parent | None:
-    """Return what `traceparent` says, which was `given`; None when it is none."""
+    """Return what `traceparent` says, which was `given`; None if it is none, or one of several."""
     found = PARENT.fullmatch(given.strip())
-    if found is None:
+    if found is None or len(headers.getall("traceparent", ())) > 1:
         return None
     trace_id, span_id, flags = (part for part in found.groups() if part is not None)
     if flags not in SAMPLED:

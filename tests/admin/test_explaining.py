@@ -3,13 +3,16 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from proxy.admin.brevity import LONGEST, MORE
 from proxy.admin.explaining import MOST_PARTS, Explanations
 from proxy.api.settling import KnownCohorts
 from proxy.evaluation.bucketing import bucket_hash
@@ -45,7 +48,11 @@ FLAGS = [flag("beta", BETA), flag("members", MEMBERS, segment("off")), flag("pla
 
 
 @asynccontextmanager
-async def explaining(flags: Iterable[Any] | None = None, **limits: int) -> AsyncIterator[Port]:
+async def explaining(
+    flags: Iterable[Any] | None = None,
+    clock: Callable[[], float] = time.thread_time,
+    **limits: int,
+) -> AsyncIterator[Port]:
     """Answer questions on a deployment in which the user `ada` is in the cohort c1."""
     board = Board()
     deployment = builders.deployment()
@@ -56,7 +63,7 @@ async def explaining(flags: Iterable[Any] | None = None, **limits: int) -> Async
         board.publish(KEY, snapshot)
     cohorts = {("User", "ada"): ["c1"]}
     known = KnownCohorts(lambda _, *of: memberships(cohorts, of), trusts_claims=False)
-    page = Explanations(board, known.settle, Limits(**limits))
+    page = Explanations(board, known.settle, Limits(**limits), clock)
     async with port({"/explain": {"POST": page.answer}}) as served:
         yield served
 
@@ -225,3 +232,51 @@ def test_whatever_is_asked_is_explained_as_it_is_answered(
     assert told["variants"] == parse_json(answer(outcomes))
     matched = [one["flagKey"] for one in told["traces"] if one["matched"]]
     assert matched == list(told["variants"])
+
+
+LOOKS = [
+    {
+        "conditions": [[condition(["context", "user", "user_properties", name], "is not", "x")]],
+        "bucket": BUCKET,
+    }
+    for name in ("text", "items", "object")
+]
+
+
+async def test_long_values_are_told_in_short_wherever_conditions_look_at_them() -> None:
+    properties = {"text": "é" * 900, "items": ["a" * 90] * 9, "object": {"a": "b" * 900}}
+    user = {"device_id": "\ud800" * 900, "user_properties": properties}
+    async with explaining([flag("many", *LOOKS)]) as served:
+        status, told = await served.post("/explain", question(user))
+
+    assert status == 200
+    seen = [step["conditionResult"][0][0]["propValue"] for step in told["traces"][0]["steps"]]
+    assert seen[0] == "é" * LONGEST + MORE
+    assert seen[1] == ["a" * 90] * 2 + [MORE]
+    assert seen[2].startswith('{"a":"bbb')
+    assert len(seen[2]) == LONGEST + 1
+    assert len(told["traces"][0]["steps"][0]["bucketing"]["value"]) <= LONGEST + 1
+    assert told["user"]["user_properties"] == properties, "the user itself is whole"
+
+
+async def test_an_explanation_that_is_too_long_is_refused() -> None:
+    wanted = condition(["context", "user", "user_id"], "is", "a" * 2**20)
+    flags = [flag(f"flag-{number}", segment("on", wanted)) for number in range(9)]
+    async with explaining(flags) as served:
+        status, refused = await served.post("/explain", question({"user_id": "u"}))
+        assert (status, refused["error"]) == (
+            400,
+            "The explanation is too long: name fewer flags in flag_keys",
+        )
+        assert (await served.post("/explain", question({"user_id": "u"}, "flag-1")))[0] == 200
+
+
+async def test_an_explanation_that_takes_too_long_is_refused() -> None:
+    seconds = count()
+    async with explaining(FLAGS, lambda: next(seconds)) as served:
+        assert (await served.post("/explain", question({}, "plain")))[0] == 200
+    many = [flag(f"flag-{number}") for number in range(9)]
+    async with explaining(many, lambda: next(seconds)) as served:
+        status, refused = await served.post("/explain", question({}))
+        assert status == 400
+        assert "takes too long" in refused["error"]

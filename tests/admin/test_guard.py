@@ -208,6 +208,32 @@ async def test_pages_of_other_sites_do_not_make_a_browser_ask(access: OperatorsP
         assert port.refused("cross_site") == 5
 
 
+@pytest.mark.parametrize("access", [OperatorsPort(), BASIC])
+async def test_a_page_of_another_origin_cannot_post(access: OperatorsPort) -> None:
+    def told(**headers: str) -> dict[str, str]:
+        return {**basic(f"zoë:{PASSWORD}"), "Origin": "http://other.internal", **headers}
+
+    kind = "Content-Type"
+    async with Port(access).open() as port:
+        for headers in (
+            told(),
+            told(**{kind: "text/plain"}),
+            told(**{kind: "text/plain; application/json"}),
+            told(**{kind: "text/plain", "Sec-Fetch-Site": "same-site"}),
+        ):
+            assert (await port.ask("/livez", headers, "POST"))[0] == 403
+        # For JSON a browser asks first; no answer to that lets it.
+        status, answered, _ = await port.ask("/livez", told(), "OPTIONS")
+        assert status == 405
+        assert not any(name.startswith("Access-Control") for name in answered)
+        for headers in (
+            told(**{kind: "Application/JSON; charset=utf-8"}),
+            basic(f"zoë:{PASSWORD}"),
+        ):
+            assert (await port.ask("/livez", headers, "POST"))[0] == 405, "it has come through"
+        assert port.refused("cross_site") == 4
+
+
 async def test_another_credential_counts_from_the_next_request_on() -> None:
     async with Port(BEARER).open() as port:
         assert (await port.ask("/status", bearer(TOKEN)))[0] == 200

@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,11 +81,15 @@ async def test_wild_bytes_are_answered_and_none_is_logged(log_lines: io.StringIO
 
     raws: list[bytes] = []
     send()
-    async with port(ROUTES, partial(Visits, most_seconds=0.2)) as served:
-        answers = await asyncio.gather(*(served.send(raw + b"\r\n\r\n") for raw in raws))
-        assert all(not answer or status(answer) < 500 for answer in answers)
-        assert any(answers)
+    async with port(ROUTES) as served, asyncio.timeout(60):
+        sent = [asyncio.create_task(served.send(raw + b"\r\n\r\n")) for raw in raws]
+        await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(sent, timeout=0.3)
         assert await served.get("/echo") == (200, {"path": "/echo", "query": "", "size": 0})
+    # Who still waited for an answer was sent away.
+    answers = await asyncio.gather(*sent)
+    assert all(not answer or status(answer) < 500 for answer in answers)
+    assert any(answers)
     assert log_lines.getvalue() == ""
 
 
@@ -128,6 +133,49 @@ async def test_when_there_are_too_many_who_idles_longest_goes() -> None:
             for reader, writer in others:
                 writer.write(ask + b"Connection: close\r\n\r\n")
                 assert (await rest(reader)).endswith(b"OK")
+
+
+async def test_nobody_works_for_who_has_left() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(_ask: Ask) -> Page:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return Page(200, b"")
+
+    async with port({"/work": {"GET": work}}) as served, asyncio.timeout(60):
+        async with served.connection() as (_, writer):
+            writer.write(b"GET /work HTTP/1.1\r\n" + HOST + b"\r\n")
+            await began.wait()
+        await ended.wait()
+
+
+async def test_who_never_finishes_asking_keeps_nobody_out() -> None:
+    begun = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n{"
+    ask = b"GET /livez HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    busy = asyncio.Semaphore(0)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            busy.release()
+            await request.read()
+        return web.Response(text="OK")
+
+    async with (
+        port(visits=lambda _: Visits(answer, most=3)) as served,
+        AsyncExitStack() as opened,
+        asyncio.timeout(60),
+    ):
+        slow = [await opened.enter_async_context(served.connection()) for _ in range(3)]
+        for _, writer in slow:
+            writer.write(begun)
+            await busy.acquire()
+        for _ in range(4):
+            assert (await served.send(ask)).endswith(b"OK")
+        assert await rest(slow[0][0]) == b"", "who took longest had to go"
 
 
 async def test_who_asks_nothing_is_sent_away_and_who_takes_too_long_too() -> None:

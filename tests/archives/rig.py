@@ -53,12 +53,14 @@ def pair(folder: Path, name: str = "site") -> Pair:
     return Pair(read_signer(private), read_trusted(public), private, public)
 
 
-def filled(directory: Path, text: str = SIMPLE, at: float = NOW - 100) -> Path:
+def filled(
+    directory: Path, text: str = SIMPLE, at: float = NOW - 100, project: Project = PROJECT
+) -> Path:
     """Let a data directory hold flags that Amplitude confirmed at a time."""
     file = directory.with_name(f"{directory.name}.yaml")
     file.write_text(text)
     os.utime(file, (at, at))
-    import_flags([PROJECT], file, directory)
+    import_flags([project], file, directory)
     return directory
 
 

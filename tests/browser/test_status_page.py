@@ -363,6 +363,28 @@ def test_a_login_that_is_needed_is_asked_for(browser: Browser, watched: Pair) ->
     context.close()
 
 
+def test_events_that_wait_are_counted_and_what_keeps_them_is_told(
+    browser: Browser, tmp_path: Path
+) -> None:
+    pair = Pair(tmp_path, flags_file())
+    config = pair.config()
+    config["configuration"]["drainDeadlineMillis"] = 100
+    pair.config_file.write_text(json.dumps(config))
+    context = browser.new_context()
+    page = context.new_page()
+    with pair.sandbox() as sandbox, pair.serve():
+        sandbox.stop()
+        pair.variants({"user_id": "ada"})
+
+        page.goto(pair.operators)
+
+        health = page.get_by_role("region", name="Health")
+        expect(health).to_contain_text("events do not arrive at Amplitude; they are kept")
+        expect(health).to_contain_text(re.compile(r"Events waiting\s*1"))
+        expect(page.get_by_role("row").filter(has_text="failure")).to_contain_text("1")
+        context.close()
+
+
 def test_a_page_whose_proxy_is_gone_says_so_and_recovers(
     browser: Browser, watched: Pair, running: ExitStack
 ) -> None:

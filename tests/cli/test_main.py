@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+import yaml
 
 from proxy import __version__
 from proxy.cli.main import main
@@ -103,6 +104,23 @@ def test_check_prints_ok_and_what_is_in_force_but_no_secret(
         assert secret not in printed
 
 
+def test_check_shows_no_hash_of_what_people_think_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thought_up = "swordfish"
+    path = config(
+        tmp_path,
+        metrics={"basicUser": "ops", "basicPassword": thought_up},
+        redis={"uri": f"redis://:{thought_up}@localhost:6379"},
+    )
+
+    assert main(["check", "--config", path]) == 0
+
+    told = yaml.safe_load(capsys.readouterr().out.partition("in force:\n")[2])
+    assert told["metrics"]["basicPassword"] == told["redis"]["uri"] == "(secret)"
+    assert told["metrics"]["bearerToken"] is None
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_all_mistakes_of_the_configuration_are_told_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
@@ -145,6 +163,36 @@ def test_evaluate_explains_in_words(flags: str, capsys: pytest.CaptureFixture[st
     assert "greeting -> hello\n  1. Germans: not for this user\n" in printed
     assert 'context.user.country regex match Ger.*: no, it is "Peru"' in printed
     assert printed.startswith('{\n  "greeting"')
+
+
+@pytest.mark.parametrize("more", [[], ["--explain"], ["--explain", "--json"]])
+def test_no_flag_steers_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    evil = "a\x1b[2J\x9b31m\u202e"
+    path = tmp_path / "flags.json"
+    named = {"segments": [{"metadata": {"segmentName": evil}, "variant": evil}]}
+    good = {"key": evil, "variants": {evil: {"key": evil, "value": evil}}, **named}
+    path.write_text(json.dumps([good, {"key": f"{evil} bad", "variants": 1, "segments": []}]))
+
+    main(
+        [
+            "evaluate",
+            "--flags",
+            str(path),
+            "--user",
+            "{}",
+            "--flag-keys",
+            f"{evil},none-{evil}",
+            *more,
+        ]
+    )
+
+    said = capsys.readouterr()
+    assert "left out" in said.err
+    assert "there is no flag" in said.err
+    assert all(line.isprintable() for line in (said.out + said.err).split("\n"))
+    assert json.JSONDecoder().raw_decode(said.out)[0]
 
 
 def test_evaluate_explains_in_json(flags: str, capsys: pytest.CaptureFixture[str]) -> None:

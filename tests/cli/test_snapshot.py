@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.cli.exits import DIED, DONE, WRONG_INPUT
 from proxy.cli.main import main
-from tests.archives.rig import SECRETS, filled, flags_of, held, same, with_list
+from tests.archives.rig import SECRETS, Forge, filled, flags_of, held, pair, same, with_list
 
 PROJECTS = "projects: [{apiKey: an-api-key, secretKey: s, deploymentKeys: [server-key-one]}]"
 
@@ -74,6 +75,30 @@ def test_inspect_says_when_nobody_verified(here: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert found["verified"] is False
     assert {one["kind"] for one in found["facts"]["records"]} == {"flags", "cohorts"}
+
+
+def test_nothing_that_a_stranger_signed_moves_the_cursor(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export()
+    forge = Forge(here / "a.snapshot")
+    escape = "\x1b]0;title\x07"
+    records = [
+        msgspec.structs.replace(one, meta=msgspec.Raw(with_version(bytes(one.meta), escape)))
+        for one in forge.facts.records
+    ]
+    forge.change(program=escape, id=escape, records=tuple(records))
+    forge.written(here / "a.snapshot", pair(here, "stranger").signer)
+    capsys.readouterr()
+
+    assert main(["snapshot", "inspect", "a.snapshot"]) == DONE
+    said = capsys.readouterr().out
+    assert said.count("?]0;title?") >= 3
+    assert said.replace("\n", "").isprintable()
+
+
+def with_version(meta: bytes, version: str) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(meta) | {"version": version})
 
 
 def test_refusals_say_why_and_change_nothing(
@@ -184,3 +209,34 @@ def test_what_would_ask_amplitude_is_told(here: Path, capsys: pytest.CaptureFixt
 
     assert main(["check", "--config", "config.yaml"]) == DONE
     assert capsys.readouterr().out.count("Amplitude is not asked") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--verify-key", "site.pub"], "Amplitude is asked"),
+        (["--unsigned"], "Amplitude is asked"),
+        (["--offline", "a.snapshot", "--verify-key", "site.pub", "--unsigned"], "whoever signed"),
+    ],
+)
+def test_options_that_verify_nothing_are_told(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    export()
+    (here / "config.yaml").write_text(config("dataDir: data"))
+
+    assert main(["check", "--config", "config.yaml", *arguments]) == DONE
+    assert said in capsys.readouterr().out.partition("notices:")[2]
+
+
+def test_a_file_that_is_gone_may_have_been_unpacked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "config.yaml").write_text(config("dataDir: site"))
+    offline = ["--config", "config.yaml", "--offline", "gone.snapshot", "--verify-key", "site.pub"]
+
+    assert main(["check", *offline]) == WRONG_INPUT
+    assert "there is nothing at this path" in capsys.readouterr().err
+    (here / "site" / "offline").mkdir(parents=True)
+    assert main(["check", *offline]) == DONE
+    capsys.readouterr()

@@ -1,12 +1,22 @@
 """What is shown in a terminal: harmless, aligned, no wider than it."""
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cli.terminal import Cell, Column, Terminal, columns_of, harmless, size, span
+from proxy.cli.terminal import (
+    Cell,
+    Column,
+    Terminal,
+    columns_of,
+    harmless,
+    harmless_json,
+    size,
+    span,
+)
 
 COLUMNS = (Column("name", gives=True), Column("number", right=True), Column("why", gives=True))
 TEXTS = st.text(max_size=60) | st.sampled_from(
@@ -31,6 +41,9 @@ def test_no_text_steers_a_terminal(text: str) -> None:
     plain = Terminal(unicode=False).text(text)
     assert plain.isascii()
     assert plain.isprintable()
+    told = harmless_json(json.dumps(text, ensure_ascii=False))
+    assert told.isprintable()
+    assert json.loads(told) == text
 
 
 @given(TERMINALS, TEXTS, st.integers(1, 40))
@@ -103,6 +116,8 @@ def test_signs_that_ascii_lacks_have_others() -> None:
         (3600, "1 h 00 min"),
         (86_399, "23 h 59 min"),
         (180_000, "2 d 2 h"),
+        (float("nan"), "0 s"),
+        (float("inf"), "11574074 d 1 h"),
     ],
 )
 def test_spans_are_short(seconds: float, words: str) -> None:

@@ -100,6 +100,17 @@ def test_what_is_alarming(status: dict[str, Any], alarm: str) -> None:
         ({"notices": ["redis.uri: without effect"]}, "redis.uri: without effect"),
         ({"projects": [{"project": "shop", "trouble": "list: 401"}]}, "shop: list: 401"),
         (flags(trouble="stream: refused"), "prod: stream: refused"),
+        (flags(flags=0), "prod: no flags: none are deployed to it in Amplitude"),
+        (
+            cohorts(
+                cohorts=[
+                    {"id": "a", "trouble": "cohort: 401"},
+                    {"id": "b", "trouble": "cohort: 401"},
+                    {"id": "c"},
+                ]
+            ),
+            "shop: 2 cohorts: 401",
+        ),
         (
             flags(waiting=[{"flag": "a", "cohorts": ["x", "y"]}]),
             "prod: a waits for x, y",

@@ -11,11 +11,11 @@ from amplitude_experiment.remote.client import RemoteEvaluationClient
 
 from proxy.archives.exporting import export
 from proxy.sandbox.server import API_KEY, SECRET_KEY, SERVER_KEY
-from tests.archives.rig import NOW, held, pair
+from tests.archives.rig import NOW, pair
 from tests.clients.cohorts import flag_file, people
 from tests.clients.running import Variants, differences, of_python
 from tests.clients.test_cohorts import Diary, python_answers
-from tests.system.programs import Pair, wait_for
+from tests.system.programs import Pair, get_json, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -41,7 +41,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     site.config_file.write_text(json.dumps(config))
     with site.sandbox(), site.serve():
         online = remote(site)
-    wait_for(lambda: len(held(folder / "online").flags) == 2, "state")
+        wait_for(lambda: not get_json(f"{site.operators}/status")["store"]["waiting"], "state")
     export(folder / "online", folder / "a.snapshot", keys.signer, NOW)
 
     config = site.config()
@@ -50,8 +50,10 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     listed = {"apiKey": API_KEY, "secretKey": SECRET_KEY, "deploymentKeys": [SERVER_KEY]}
     config["projects"] = [listed]
     site.config_file.write_text(json.dumps(config))
-    with site.serve():
+    with site.serve() as program:
         yield Sites(site, online)
+        assert program.stop() == 0
+        assert SERVER_KEY not in program.said()
 
 
 def remote(site: Pair) -> list[Variants]:
@@ -59,6 +61,11 @@ def remote(site: Pair) -> list[Variants]:
     users = [official.User(**deepcopy(user)) for user in USERS]
     with RemoteEvaluationClient(SERVER_KEY, config) as client:
         return [of_python(client.fetch_v2(user)) for user in users]
+
+
+def test_deployments_are_called_what_they_were_called(sites: Sites) -> None:
+    status = get_json(f"{sites.site.operators}/status")
+    assert [one["deployment"] for one in status["deployments"]] == ["server"]
 
 
 def test_python_evaluates_remotely(sites: Sites) -> None:

@@ -43,6 +43,7 @@ def test_a_page_in_upstreams_place_accepts_nothing(mark: bytes) -> None:
     found = judge(Receipt(200, mark + b"\n<html>please log in</html>"), BATCH, 15.0)
 
     assert (found.accepted, found.resent, found.slower) == ((), ALL, True)
+    assert found.why.startswith("answered 200 with a web page")
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_streams_begin_as_described(running: Running) -> None:
     assert begun == sum("stream" in path for path in side.document["paths"]) >= 2
 
 
-@pytest.mark.parametrize(("running", "port"), SOME, indirect=["running"])
+@pytest.mark.parametrize(("running", "port"), SOME, indirect=["running"], scope="module")
 def test_whatever_is_asked_the_answer_is_as_described(running: Running, port: Port) -> None:
     side = running.side(port)
     cases = ("-n", "2000") if HUNTING else ("-n", "6", "--generation-deterministic")

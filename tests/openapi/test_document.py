@@ -107,6 +107,15 @@ def test_operations_are_explained(port: Port) -> None:
         )
 
 
+@pytest.mark.parametrize("port", PORTS)
+def test_lists_say_what_is_in_them(port: Port) -> None:
+    """Without it generators make nothing of the schema, nor of those that refer to it."""
+    for part in parts(document(port, EVERYTHING)):
+        kinds = part.get("type", ()) if isinstance(part, dict) else ()
+        if "array" in ([kinds] if isinstance(kinds, str) else kinds):
+            assert "items" in part, part
+
+
 def test_conditions_are_those_of_the_texts() -> None:
     named = {
         part[WHEN]

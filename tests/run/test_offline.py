@@ -1,6 +1,7 @@
 """The whole proxy without Amplitude: from a directory, a snapshot file, a file of flags."""
 
 import asyncio
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,15 @@ async def test_what_changes_is_in_force_soon(
         await wait_until(has_changed)
         assert await variants(proxy, "ada") == {}
         assert (await offline_status(proxy))["trouble"] == ""
+
+        async def changes() -> list[dict[str, Any]]:
+            page = await proxy.json_of(f"{proxy.operators}/status/changes")
+            found: list[dict[str, Any]] = page["changes"]
+            return found
+
+        await wait_until(changes)
+        # When they changed here, however long ago Amplitude changed them.
+        assert min(one["at"] for one in await changes()) > NOW * 100
     assert upstream.requests == []
 
 
@@ -236,13 +246,85 @@ async def test_a_file_that_is_gone_takes_nothing_away(
         await wait_until(is_over)
 
 
-@pytest.mark.parametrize("how", ["stranger", "older"])
+async def test_a_pipe_in_the_place_of_the_file_stops_nothing(
+    upstream: FakeUpstream, tmp_path: Path, source: Path, keys: Pair
+) -> None:
+    path, given = served("snapshot", source, keys, tmp_path)
+    newer = exported(filled(tmp_path / "newer", LATER, NOW - 50), keys)
+    async with running(offline(upstream, path, **given)) as proxy:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "pipe").replace(path)
+
+        async def is_told() -> bool:
+            return "is no file" in (await offline_status(proxy))["trouble"]
+
+        await wait_until(is_told)
+        newer.replace(path)
+
+        async def is_new() -> bool:
+            return await variants(proxy, "bob") == {"targeted": "on"}
+
+        await wait_until(is_new)
+
+
+async def test_what_a_newer_snapshot_lacks_stays_as_it_was(
+    upstream: FakeUpstream, tmp_path: Path, source: Path, keys: Pair
+) -> None:
+    """With its cohorts: without them its flags would mean something else."""
+    path, given = served("snapshot", source, keys, tmp_path)
+    other = replace(PROJECT, deployment_keys=(Secret(KEYS[1]),))
+    newer = filled(tmp_path / "newer", "flags: {more: {serve: on}}", NOW - 50, other)
+    async with running(offline(upstream, path, **given)) as proxy:
+        exported(newer, keys, path)
+
+        async def is_new() -> bool:
+            return await variants(proxy, "ada", KEYS[1]) == {"more": "on"}
+
+        await wait_until(is_new)
+        assert await variants(proxy, "ada", KEYS[0]) == {"plain": "on", "targeted": "on"}
+        absent = (await offline_status(proxy))["deployments_absent"]
+        assert absent == [Secret(KEYS[0]).label]
+
+
+async def test_a_restart_without_the_file_serves_what_was_unpacked(
+    upstream: FakeUpstream, tmp_path: Path, source: Path, keys: Pair
+) -> None:
+    path, given = served("snapshot", source, keys, tmp_path)
+    settings = offline(upstream, path, **given, data_dir=str(tmp_path / "data"))
+    async with running(settings) as proxy:
+        assert (await variants(proxy, "ada"))["plain"] == "on"
+    path.unlink()
+
+    async with running(settings) as proxy:
+        assert await variants(proxy, "ada") == {"plain": "on", "targeted": "on"}
+
+        async def is_told() -> bool:
+            return "is not there" in (await offline_status(proxy))["trouble"]
+
+        await wait_until(is_told)
+
+
+async def test_a_directory_without_our_flags_is_not_called_served(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    other = replace(PROJECT, deployment_keys=(Secret("server-of-others"),))
+    directory = filled(tmp_path / "of-others", FLAGS, NOW - 50, other)
+    async with running(offline(upstream, directory)) as proxy:
+        assert await proxy.status_of(f"{proxy.operators}/readyz") == 503
+        assert "no deployment that is served" in (await offline_status(proxy))["trouble"]
+        assert await sample(proxy, "offline_ok") == "0.0"
+
+
+@pytest.mark.parametrize("how", ["stranger", "older", "of others"])
 async def test_a_snapshot_that_is_good_but_not_for_us_is_refused(
     upstream: FakeUpstream, tmp_path: Path, source: Path, keys: Pair, how: str
 ) -> None:
     path, given = served("snapshot", source, keys, tmp_path)
     at, signing = (NOW - 50, pair(tmp_path, "stranger")) if how == "stranger" else (1.0, keys)
-    other = exported(filled(tmp_path / "other", LATER, at), signing)
+    project = PROJECT
+    if how == "of others":
+        at, project = NOW - 50, replace(PROJECT, deployment_keys=(Secret("server-of-others"),))
+    other = exported(filled(tmp_path / "other", LATER, at, project), signing)
     async with running(offline(upstream, path, **given)) as proxy:
         other.replace(path)
 
@@ -251,7 +333,7 @@ async def test_a_snapshot_that_is_good_but_not_for_us_is_refused(
 
         await wait_until(is_told)
         assert (await variants(proxy, "ada"))["plain"] == "on"
-        word = "unknown_signer" if how == "stranger" else "older"
+        word = {"stranger": "unknown_signer", "older": "older", "of others": "empty"}[how]
         assert await sample(proxy, f'offline_reads_total{{outcome="{word}"}}') == "1.0"
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
+from proxy.secret import Secret
 from proxy.settings.source import Source
 from tests.builders import condition, flag, segment
 from tests.fakes.upstream import FakeUpstream, Request, Step, answer, by_request, json_answer
@@ -100,6 +102,13 @@ class Reloading:
     async def metrics(self) -> str:
         async with self.proxy.session.get(self.proxy.operators + "/metrics") as response:
             return await response.text()
+
+    async def measured(self, sample: str) -> str:
+        """Wait for metrics with a sample."""
+        async with asyncio.timeout(30):
+            while f"amplitude_proxy_{sample}\n" not in (text := await self.metrics()):
+                await asyncio.sleep(0.01)
+        return text
 
 
 Start = Callable[..., Any]
@@ -207,6 +216,40 @@ async def test_a_project_that_comes_back_is_served_again(
         assert len(page["events"]) == 2
 
 
+async def test_with_another_api_key_a_project_is_shown_under_the_name_that_it_had(
+    upstream: FakeUpstream, start: Start
+) -> None:
+    upstream.on("POST", BATCH, answer(503))
+    named = {**ALPHA, "id": "prod"}
+    async with start(named) as one:
+        assert await one.ask("server-alpha") == 200
+
+        await one.reload({**named, "apiKey": "api-second"})
+
+        await one.answers("server-alpha", 200)
+        # One answer of each of the two waits for being sent.
+        shown = await one.measured('events_pending{project="prod"} 2.0')
+        assert 'cohort_members{project="prod"} 0.0' in shown
+        assert 'cohorts{project="prod",state="here"} 0.0' in shown
+
+
+async def test_what_an_earlier_life_left_of_a_project_that_comes_back_is_sent(
+    upstream: FakeUpstream, start: Start, tmp_path: Path
+) -> None:
+    upstream.on("POST", BATCH, answer(503))
+    kept = {"dataDir": str(tmp_path / "data"), "drainDeadlineMillis": 100}
+    async with start(ALPHA, BETA, **kept) as one:
+        assert await one.ask("server-beta") == 200
+    upstream.on("POST", BATCH, json_answer(INGESTED))
+    async with start(ALPHA, **kept) as one:
+        unnamed = f'events_pending{{project="{Secret("api-beta").label}"}}'
+        await one.measured(f"{unnamed} 1.0")
+
+        await one.reload(ALPHA, {**BETA, "id": "beta"})
+
+        assert unnamed not in await one.measured('events_total{outcome="sent",project="beta"} 1.0')
+
+
 async def test_a_deployment_key_moves_from_one_project_to_another(
     upstream: FakeUpstream, start: Start
 ) -> None:
@@ -250,6 +293,62 @@ async def test_a_rotated_management_key_is_used_at_once_and_nothing_is_dropped(
         await upstream.received(1, LISTING, key="manage-2")
         assert await one.ask("server-listed") == 200
         assert len(upstream.at(FLAGS)) == flags_before
+
+
+async def test_a_static_key_that_goes_as_a_management_key_comes_is_refused_unless_listed(
+    upstream: FakeUpstream, start: Start
+) -> None:
+    rows = {"deployments": [{"projectId": "42", "label": "web", "key": "server-beta"}]}
+    upstream.on("GET", LISTING, json_answer(rows))
+    fixed = {**BETA, "deploymentKeys": ["server-beta", "server-unlisted"]}
+    async with start(fixed, deploymentSyncIntervalMillis=100) as one:
+        assert await one.ask("server-unlisted") == 200
+
+        await one.reload(LISTED, deploymentSyncIntervalMillis=100)
+
+        await one.answers("server-unlisted", 401)
+        assert await one.ask("server-beta") == 200
+
+
+async def test_a_key_belongs_to_the_project_that_names_it_as_after_a_start(
+    upstream: FakeUpstream, start: Start
+) -> None:
+    rows = {"deployments": [{"projectId": "42", "label": "web", "key": "server-listed"}]}
+    upstream.on("GET", LISTING, json_answer(rows))
+    async with start({**LISTED, "id": "beta"}, deploymentSyncIntervalMillis=100) as one:
+        await one.answers("server-listed", 200)
+        keys = ["server-alpha", "server-listed"]
+        named = {**ALPHA, "id": "alpha", "deploymentKeys": keys}
+
+        await one.reload({**LISTED, "id": "beta"}, named, deploymentSyncIntervalMillis=100)
+
+        await one.answers("server-listed", 200)
+        page = await one.proxy.json_of(one.proxy.operators + "/status")
+        assert [row["project"] for row in page["deployments"]] == ["alpha", "alpha"]
+
+
+async def test_a_listing_that_another_key_was_asked_with_counts_no_more(
+    upstream: FakeUpstream, start: Start
+) -> None:
+    def rows(project: str, key: str) -> Step:
+        return json_answer({"deployments": [{"projectId": project, "label": "web", "key": key}]})
+
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def late(request: Request, raw: web.BaseRequest) -> web.StreamResponse:
+        asked.set()
+        await go.wait()
+        return await rows("41", "server-of-another")(request, raw)
+
+    upstream.on("GET", LISTING, late, key="manage-1")
+    upstream.on("GET", LISTING, rows("42", "server-listed"), key="manage-2")
+    async with start(LISTED, ready=False) as one:
+        await asked.wait()
+        await one.reload({**LISTED, "managementKey": "manage-2"})
+        go.set()
+
+        await one.answers("server-listed", 200)
+        assert await one.ask("server-of-another") == 401
 
 
 async def test_a_static_key_that_upstream_lists_stays_when_it_is_taken_out(

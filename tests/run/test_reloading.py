@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy import tasks
 from proxy.metrics import Metrics
 from proxy.run.applying import Places
 from proxy.run.reloading import Reloader
 from proxy.settings.schema import Settings
-from proxy.settings.source import Source
+from proxy.settings.source import ATTEMPTS, Source
 from tests import builders
 from tests.settings.asking import PROJECT, written
 
@@ -133,6 +135,61 @@ async def test_a_defect_is_told_and_does_not_end_the_watch(
     one.breaks = False
     one.write(f"{OTHER}# again\n")
     assert (await one.look(2))["outcome"] == "applied"
+
+
+async def test_after_a_defect_even_the_settings_of_before_are_put_in_force_anew(
+    tmp_path: Path,
+) -> None:
+    one = Watched(tmp_path)
+    one.breaks = True
+    one.write(OTHER)
+    assert (await one.look(3))["outcome"] == "failed"
+    one.breaks = False
+
+    one.write(f"{PROJECT}# as before\n")
+    assert (await one.look(3))["outcome"] == "applied"
+    assert [settings.limits.max_flag_keys for settings in one.applied] == [
+        one.reloader.settings.limits.max_flag_keys
+    ]
+
+    one.write(f"{PROJECT}# as before, still\n")
+    assert (await one.look(3))["outcome"] == "unchanged"
+
+
+async def test_files_that_never_rested_are_read_once_they_do(tmp_path: Path) -> None:
+    class Restless(Source):
+        looks = 0
+
+        def look(self) -> dict[str, str]:
+            found = super().look()
+            if self.looks > 0:
+                self.looks -= 1
+                with Path(self.file).open("a") as file:
+                    file.write("# more\n")
+            return found
+
+    path = written(tmp_path, PROJECT)
+    source = Restless({}, str(path))
+    reloader = Reloader(source.load(), source, Metrics(), clock=lambda: 1000.0)
+    applied: list[Settings] = []
+
+    async def apply(settings: Settings) -> None:
+        applied.append(settings)
+
+    following = tasks.start("configuration", reloader.run(apply))
+    source.looks = ATTEMPTS
+    written(tmp_path, OTHER)
+    reloader.ask()
+    async with asyncio.timeout(30):
+        while reloader.status()["last_attempt"] is None:
+            await asyncio.sleep(0)
+    await tasks.stop(following)
+    assert reloader.status()["last_attempt"]["outcome"] == "refused"
+
+    for _ in range(3):
+        await reloader.look(apply)
+
+    assert [settings.limits.max_flag_keys for settings in applied] == [7]
 
 
 async def test_what_a_start_would_only_say_is_said_of_what_is_new(

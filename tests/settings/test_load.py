@@ -834,7 +834,8 @@ def test_settings_without_effect_are_named(tmp_path: Path) -> None:
         ),
         (
             f"{path}:6: configuration.redis.uri, {path}:6: configuration.redis.prefix:"
-            " accepted, but without effect: this version keeps everything in its own process"
+            " accepted, but without effect: this version keeps everything in its own process,"
+            " and across restarts in `dataDir`"
         ),
     )
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from proxy.settings.otel import (
 from tests.settings.asking import KEYS, configured, loaded, mistakes_of, value_at, written
 
 ENABLED = "AMPLITUDE_OTEL_ENABLED"
+ROOT = Path(__file__).parents[2]
 # Key, environment, attribute, default, another value.
 STANDARD: list[tuple[str, str, str, Any, Any]] = [
     (
@@ -164,7 +166,10 @@ def test_a_wrong_value_stops_the_start(variable: str, value: str, reason: str) -
 
 @pytest.mark.parametrize(
     "given",
-    ["geheim", "=geheim", "ge heim=1", "a=1,geheim", "a=%0Ageheim", "gehe(im=1", "a=%C3%A9"],
+    [
+        *("geheim", "=geheim", "ge heim=1", "a=1,geheim", "a=%0Ageheim", "gehe(im=1", "a=%C3%A9"),
+        *("a=1,Content-Length=5", "transfer-encoding=geheim", "content%2Dtype=geheim"),
+    ],
 )
 def test_wrong_headers_stop_the_start_and_are_not_shown(given: str, tmp_path: Path) -> None:
     file = written(tmp_path, given + "\n", "headers")
@@ -190,6 +195,13 @@ def test_headers_and_attributes_are_percent_decoded(tmp_path: Path) -> None:
     assert headers_of(Otel()) == {}
 
 
+def test_the_name_of_the_service_counts_before_the_one_among_the_attributes() -> None:
+    variables = {**KEYS, ENABLED: "true", "OTEL_RESOURCE_ATTRIBUTES": "service.name=platform,a=b"}
+
+    assert pairs_of(loaded(variables).otel) == {"service.name": "platform", "a": "b"}
+    assert pairs_of(loaded({**variables, "OTEL_SERVICE_NAME": "edge"}).otel) == {"a": "b"}
+
+
 def test_the_collectors_certificate_and_ours_are_taken_from_files(tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("collector")
@@ -204,6 +216,14 @@ def test_the_collectors_certificate_and_ours_are_taken_from_files(tmp_path: Path
     assert len(context_of(otel).get_ca_certs()) == 1
     with pytest.raises(OtelError, match="clientKeyFile"):
         check(Otel(enabled=True, client_cert_file=cert, client_key_file=ca))
+
+
+def test_what_it_says_to_install_is_all_that_the_extra_brings() -> None:
+    """Not the extra by our own name: no index knows it, and one that does knows another's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (needed,) = project["optional-dependencies"]["otel"]
+
+    assert f"pip install '{needed}'" == INSTALL
 
 
 def test_without_the_extra_the_start_stops_and_says_what_to_install(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.errors import SettingsError
+from proxy.settings.explain import explain
 from proxy.settings.source import Source, hash_of
 from tests.settings.asking import KEYS, PROJECT, written
 
@@ -136,3 +139,7 @@ def test_a_hash_stands_for_the_settings_and_not_for_how_they_are_written(tmp_pat
     assert hash_of(one) == hash_of(same)
     assert len({hash_of(one), hash_of(other), hash_of(rotated)}) == 3
     assert len(hash_of(one)) == 12
+
+    shown = {name: part for name, part in explain(one).items() if name != "notices"}
+    from_what_is_shown = hashlib.sha256(msgspec.json.encode(shown)).hexdigest()
+    assert not from_what_is_shown.startswith(hash_of(one))

@@ -1,3 +1,6 @@
+import asyncio
+
+from proxy import tasks
 from proxy.secret import Secret
 from proxy.snapshots.snapshot import Deployment
 from tests.fakes.upstream import answer, hang
@@ -38,6 +41,25 @@ async def test_who_is_removed_is_refused_at_once_and_leaves_nothing_behind(rig: 
     assert rig.series("alpha") == []
     assert not roster.held
     assert roster.loops() == []
+    await roster.stop()
+
+
+async def test_who_is_being_removed_keeps_the_label_until_its_series_are_gone(rig: Rig) -> None:
+    rig.up.on("GET", FLAGS, answer(200, array(flag())), hang())
+    roster = rig.roster()
+    roster.start()
+    roster.add(deployment())
+    await rig.up.received(2, FLAGS)
+
+    removals = [tasks.start("removal", roster.remove(Secret(KEY))) for _ in range(2)]
+    while not all(one.done() for one in removals):
+        # Whoever is added meanwhile sees by it that the label is taken.
+        assert rig.series("alpha") == [] or Secret(KEY) in roster.held
+        await asyncio.sleep(0)
+
+    assert rig.series("alpha") == []
+    assert not roster.held
+    assert rig.board.find(KEY) is None
     await roster.stop()
 
 

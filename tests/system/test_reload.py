@@ -1,6 +1,7 @@
 """The real program takes another configuration while it is under load."""
 
 import json
+import os
 import signal
 import threading
 import urllib.request
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proxy.sandbox.server import API_KEY, MANAGEMENT_KEY, SECRET_KEY, SERVER_KEY
-from tests.system.programs import ROOT, Pair, get_json, wait_for
+from tests.system.programs import ROOT, Pair, Program, call, get_json, wait_for
 
 FLAGS = ROOT / "config" / "sandbox.yaml"
 OTHER_KEY = "server-of-another-project"
@@ -88,6 +89,22 @@ def counted(pair: Pair, outcome: str, count: int) -> None:
 def last_attempt(pair: Pair) -> dict[str, Any]:
     last: dict[str, Any] = get_json(f"{pair.operators}/status")["config"]["last_attempt"]
     return last
+
+
+def test_a_signal_that_comes_before_the_proxy_serves_does_not_end_it(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, FLAGS)
+    content = pair.config_file.read_text()
+    pair.config_file.unlink()
+    os.mkfifo(pair.config_file)
+    with Program(tmp_path, "serve", "--config", str(pair.config_file)) as program:
+        # Opens as soon as somebody reads it.
+        with pair.config_file.open("w") as pipe:
+            program.process.send_signal(signal.SIGHUP)
+            pipe.write(content)
+
+        wait_for(lambda: call(f"{pair.operators}/livez")[0] == 200, "proxy that lives")
+        counted(pair, "refused", 1)
+        assert last_attempt(pair)["trigger"] == "signal"
 
 
 def test_a_file_is_swapped_and_signals_are_sent_under_load_and_no_request_is_lost(

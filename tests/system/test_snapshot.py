@@ -102,31 +102,6 @@ def go_offline(site: Pair, **offline: Any) -> dict[str, Any]:
     return config
 
 
-def test_what_one_site_knows_is_carried_to_another(tmp_path: Path) -> None:
-    here = Pair(tmp_path, FLAGS)
-    keys, data = pair(tmp_path), tmp_path / "online"
-    config = here.config()
-    config["configuration"]["dataDir"] = str(data)
-    here.config_file.write_text(json.dumps(config))
-    snapshot = tmp_path / "a.snapshot"
-    export = ("export", "--config", str(here.config_file), "--out", str(snapshot))
-    with here.sandbox(), here.serve():
-        wait_for((data / "manifest.json").exists, "state")
-        wait_for(lambda: len(held(data).flags) == 2 and held(data).cohorts, "whole state")
-        with Program(tmp_path, "snapshot", *export, "--sign-key", str(keys.private)) as program:
-            assert program.end() == 0, program.said()
-        online = here.variants({"user_id": "ada"})
-
-    offline = {"path": str(snapshot), "verifyKeyFile": str(keys.public), "pollMillis": 100}
-    go_offline(here, **offline)
-    with here.serve() as program:
-        assert here.variants({"user_id": "ada"}) == online
-        status = get_json(f"{here.operators}/status")
-        assert [one["deployment"] for one in status["deployments"]] == ["server"]
-        assert program.stop() == 0
-        assert SERVER_KEY not in program.said()
-
-
 def test_options_serve_a_file_of_flags_on_a_development_machine(tmp_path: Path) -> None:
     here = Pair(tmp_path, FLAGS)
     go_offline(here)
@@ -149,11 +124,9 @@ def test_a_directory_that_is_served_can_be_imported_into(tmp_path: Path) -> None
         {"apiKey": "an-api-key", "secretKey": "s", "deploymentKeys": ["server-key-one"]}
     ]
     here.config_file.write_text(json.dumps(config))
-    arguments = ("import", str(newer), "--data-dir", str(site), "--verify-key", str(keys.public))
     with here.serve():
         assert here.variants({}, "server-key-one")["plain"]["key"] == "on"
-        with Program(tmp_path, "snapshot", *arguments) as program:
-            assert program.end() == 0, program.said()
+        let_in(newer, site, keys)
         wait_for(lambda: "more" in here.variants({}, "server-key-one"), "new flags")
     assert same(held(site), held(tmp_path / "two"))
 

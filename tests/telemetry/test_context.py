@@ -57,6 +57,13 @@ def test_what_is_no_parent_is_none(text: str) -> None:
     assert parent(text) is None
 
 
+def test_of_several_parents_none_counts() -> None:
+    for other in (GOOD, GOOD.replace("b7", "b8"), "rubbish"):
+        given = headers(("traceparent", GOOD), ("Traceparent", other))
+        assert parent_of(given, GOOD) is None
+    assert parent_of(headers(("traceparent", GOOD)), GOOD) == Parent(TRACE, SPAN, is_sampled=True)
+
+
 def test_what_is_not_sampled_is_seen_at_a_glance() -> None:
     assert looks_unsampled(GOOD[:-2] + "00")
     assert looks_unsampled(GOOD[:-2] + "02")

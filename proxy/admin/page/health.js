@@ -106,16 +106,30 @@ function troubles(status, parts) {
 }
 
 // What takes nobody out of service, yet is not as it should be.
-function warnings({ deployments, projects, cohorts, events, store, offline, config, notices }) {
+function warnings({
+  deployments,
+  projects,
+  cohorts,
+  events,
+  spool,
+  store,
+  offline,
+  config,
+  notices,
+}) {
   const found = [];
   for (const one of projects ?? []) if (one.trouble) found.push([one.project, one.trouble]);
   for (const one of deployments ?? []) {
     if (one.trouble) found.push([one.deployment, one.trouble]);
+    if (one.flags === 0 && !one.left_out?.length && one.age_seconds != null)
+      found.push([one.deployment, "no flags: none are deployed to it in Amplitude"]);
     if (one.left_out?.length)
       found.push([one.deployment, `${counted(one.left_out.length, "flag")} left out`]);
   }
   for (const one of cohorts ?? []) {
     if (one.missing) found.push([one.project, `${counted(one.missing, "cohort")} missing`]);
+    for (const [trouble, number] of tally((one.cohorts ?? []).map((each) => each.trouble)))
+      found.push([one.project, `${counted(number, "cohort")}: ${trouble.replace(/^cohort: /, "")}`]);
   }
   for (const one of events ?? []) {
     const dropped = Object.values(one.counts?.dropped ?? {}).reduce(
@@ -126,6 +140,8 @@ function warnings({ deployments, projects, cohorts, events, store, offline, conf
       found.push([one.project, "events do not arrive at Amplitude; they are kept"]);
     if (dropped) found.push([one.project, `${counted(dropped, "event")} dropped since the start`]);
   }
+  if (store?.directory && spool?.place === "memory")
+    found.push(["events", `wait in memory only: ${spool.why}`]);
   if (store?.trouble) found.push(["data directory", store.trouble]);
   if (offline?.trouble) found.push(["offline", offline.trouble]);
   const last = config?.last_attempt;
@@ -138,6 +154,13 @@ function warnings({ deployments, projects, cohorts, events, store, offline, conf
   }
   for (const each of notices ?? []) found.push(["settings", String(each)]);
   return found;
+}
+
+// Each text that is not empty, with how often it occurs.
+function tally(texts) {
+  const numbers = new Map();
+  for (const text of texts) if (text) numbers.set(text, (numbers.get(text) ?? 0) + 1);
+  return numbers;
 }
 
 function line(mood, name, words) {
@@ -153,7 +176,7 @@ function figures(status, samples) {
       ["Deployments", count(status.deployments.length)],
       ["Flags", count(sum(status.deployments, (one) => one.flags))],
       ["Cohorts", count(sum(status.cohorts, (one) => one.cohorts.length))],
-      ["Events waiting", count(sum(status.events, (one) => one.backlog))],
+      ["Events waiting", count(sum(status.events, (one) => one.pending))],
       ["Up for", span(status.uptime_seconds)],
       ["Version", status.version],
     ],

@@ -27,11 +27,11 @@ export function events(list, spool) {
 
 const EVENTS = [
   { title: "Project", cell: (one) => h("strong", null, one.project) },
-  { title: "Backlog", number: true, cell: (one) => count(one.backlog) },
+  { title: "Waiting", number: true, cell: (one) => count(one.pending) },
   {
     title: "Oldest",
     number: true,
-    cell: (one) => (one.backlog ? span(one.oldest_age_seconds) : "–"),
+    cell: (one) => (one.pending ? span(one.oldest_age_seconds) : "–"),
   },
   { title: "Accepted", number: true, cell: (one) => count(one.counts.accepted) },
   { title: "Sent", number: true, cell: (one) => count(one.counts.sent) },
