@@ -176,7 +176,8 @@ class _Checked:
     def __init__(self, member: Member) -> None:
         self._member = member
         self._packed = hashlib.sha256()
-        self._plain = hashlib.sha256()
+        # What is not packed is the same before and after: one digest is enough.
+        self._plain = hashlib.sha256() if member.packed else self._packed
         self._inflater = zlib.decompressobj(GZIP)
         self._size = 0
 
@@ -188,7 +189,8 @@ class _Checked:
     def plain(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """Yield what a data directory keeps of it."""
         for piece in pieces:
-            self._packed.update(piece)
+            if self._member.packed:
+                self._packed.update(piece)
             for plain in self._inflated(piece):
                 self._size += len(plain)
                 if self._size > self._member.plain_size:

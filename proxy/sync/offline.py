@@ -114,7 +114,8 @@ class Offline:
 
     def age(self) -> float:
         """Return how many seconds ago upstream last confirmed something that is served."""
-        return 0.0 if self._state is None else self._means.clock() - self._state.as_of
+        # The clock of who asked Amplitude may be ahead of ours.
+        return 0.0 if self._state is None else max(0.0, self._means.clock() - self._state.as_of)
 
     def ready(self) -> tuple[str, bool, str]:
         """Return how readiness tells of it: trouble takes nobody out of service."""
@@ -225,7 +226,8 @@ class Offline:
             if new is not None:
                 desk.intake.restore(kept, new, "offline")
             else:
-                self._means.board.confirm(desk.key.reveal(), kept.confirmed_at)
+                at = min(kept.confirmed_at, self._means.clock())
+                self._means.board.confirm(desk.key.reveal(), at)
         before, self._state = self._state, state
         self._absent = [desk.slot.deployment.label for desk in absent]
         news = any(new is not None for _, _, new in compiled)

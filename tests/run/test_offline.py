@@ -246,6 +246,25 @@ async def test_a_file_that_is_gone_takes_nothing_away(
         await wait_until(is_over)
 
 
+async def test_nothing_is_younger_than_it_can_be(
+    upstream: FakeUpstream, tmp_path: Path, keys: Pair
+) -> None:
+    """The clock of who asked Amplitude may be ahead of ours."""
+    ahead = filled(tmp_path / "ahead", FLAGS, NOW * 5_000)
+    path, given = served("snapshot", ahead, keys, tmp_path)
+    async with running(offline(upstream, path, **given)) as proxy:
+        exported(ahead, keys, path, NOW + 1)
+
+        async def is_read() -> bool:
+            return bool((await offline_status(proxy))["snapshot"]["made_at"] == NOW + 1)
+
+        await wait_until(is_read)
+        page = await proxy.json_of(f"{proxy.operators}/status")
+        assert page["offline"]["as_of"] == NOW * 5_000
+        assert page["offline"]["age_seconds"] == 0
+        assert min(one["age_seconds"] for one in page["deployments"]) >= 0
+
+
 async def test_a_pipe_in_the_place_of_the_file_stops_nothing(
     upstream: FakeUpstream, tmp_path: Path, source: Path, keys: Pair
 ) -> None:
