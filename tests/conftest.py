@@ -16,7 +16,7 @@ settings.register_profile("desk", max_examples=100, deadline=None)
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("hunt", _PATIENT, max_examples=4_000)
 # The same cases each time: a change lands or not for what it does. `make hunt` looks for others.
-settings.register_profile("ci", _PATIENT, max_examples=200, derandomize=True)
+settings.register_profile("ci", _PATIENT, max_examples=100, derandomize=True)
 settings.load_profile(os.environ.get("CASES") or ("ci" if os.environ.get("CI") else "desk"))
 
 
